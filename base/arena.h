@@ -23,15 +23,15 @@
 struct arena_block;
 
 struct arena {
-    uint8_t *base;             /* first byte; device memory allowed */
-    size_t capacity;           /* bytes of the current block */
-    size_t used;               /* bytes; used <= capacity */
-    size_t used_max;           /* bytes over all blocks, high-water mark */
-    size_t alignment;          /* bytes, a power of two: 64 host, 256 device */
-    bool owned;                /* base was allocated by arena_init */
-    bool chained;              /* grows by blocks */
-    struct arena_block *full;  /* chained: earlier blocks */
-    size_t full_used;          /* chained: bytes used in them */
+    uint8_t *base;            /* first byte; device memory allowed */
+    size_t capacity;          /* bytes of the current block */
+    size_t used;              /* bytes; used <= capacity */
+    size_t used_max;          /* bytes over all blocks, high-water mark */
+    size_t alignment;         /* bytes, a power of two: 64 host, 256 device */
+    bool owned;               /* base was allocated by arena_init */
+    bool chained;             /* grows by blocks */
+    struct arena_block *full; /* chained: earlier blocks */
+    size_t full_used;         /* chained: bytes used in them */
 };
 
 /* A mark to return to: arena_mark / arena_release give back everything taken since. Fixed only. */
@@ -52,7 +52,7 @@ void *arena_take(struct arena *arena, size_t size);
 void *arena_take_zeroed(struct arena *arena, size_t size);
 /* Copies size bytes and adds a NUL. */
 char *arena_take_copy(struct arena *arena, const void *data, size_t size);
-#define ARENA_TAKE_ARRAY(arena, type, count)                                                       \
+#define ARENA_TAKE_ARRAY(arena, type, count) \
     ((type *)arena_take_array((arena), (size_t)(count), sizeof(type)))
 /* NULL also when count*size overflows. */
 void *arena_take_array(struct arena *arena, size_t count, size_t size);

@@ -21,18 +21,15 @@ struct span {
 };
 
 /* A span over a NUL-terminated string (the NUL is not part of it). */
-static inline struct span span_of(const char *text)
-{
+static inline struct span span_of(const char *text) {
     return (struct span){(const uint8_t *)text, strlen(text)};
 }
 
-static inline struct span span_make(const void *data, size_t size)
-{
+static inline struct span span_make(const void *data, size_t size) {
     return (struct span){(const uint8_t *)data, size};
 }
 
-static inline bool span_equal(struct span a, struct span b)
-{
+static inline bool span_equal(struct span a, struct span b) {
     return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
 }
 
@@ -54,9 +51,10 @@ struct buffer {
 };
 
 void buffer_free(struct buffer *buffer);
-static inline void buffer_reset(struct buffer *buffer) { buffer->size = 0; }
-static inline struct span buffer_span(const struct buffer *buffer)
-{
+static inline void buffer_reset(struct buffer *buffer) {
+    buffer->size = 0;
+}
+static inline struct span buffer_span(const struct buffer *buffer) {
     return (struct span){buffer->data, buffer->size};
 }
 
@@ -67,40 +65,45 @@ MUST_CHECK enum status buffer_append_format(struct buffer *buffer, const char *f
     PRINTF_LIKE(2, 3);
 
 /* Little-endian fixed width. */
-static inline void put_u16le(uint8_t *p, uint16_t v) { p[0] = (uint8_t)v; p[1] = (uint8_t)(v >> 8); }
-static inline void put_u32le(uint8_t *p, uint32_t v)
-{
-    for (int i = 0; i < 4; i++) { p[i] = (uint8_t)(v >> (8 * i)); }
+static inline void put_u16le(uint8_t *p, uint16_t v) {
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
 }
-static inline void put_u64le(uint8_t *p, uint64_t v)
-{
-    for (int i = 0; i < 8; i++) { p[i] = (uint8_t)(v >> (8 * i)); }
+static inline void put_u32le(uint8_t *p, uint32_t v) {
+    for (int i = 0; i < 4; i++) {
+        p[i] = (uint8_t)(v >> (8 * i));
+    }
 }
-static inline uint16_t get_u16le(const uint8_t *p) { return (uint16_t)(p[0] | (p[1] << 8)); }
-static inline uint32_t get_u32le(const uint8_t *p)
-{
+static inline void put_u64le(uint8_t *p, uint64_t v) {
+    for (int i = 0; i < 8; i++) {
+        p[i] = (uint8_t)(v >> (8 * i));
+    }
+}
+static inline uint16_t get_u16le(const uint8_t *p) {
+    return (uint16_t)(p[0] | (p[1] << 8));
+}
+static inline uint32_t get_u32le(const uint8_t *p) {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
-static inline uint64_t get_u64le(const uint8_t *p)
-{
+static inline uint64_t get_u64le(const uint8_t *p) {
     return (uint64_t)get_u32le(p) | (uint64_t)get_u32le(p + 4) << 32;
 }
 
 /* Big-endian, for keys. */
-static inline void put_u32be(uint8_t *p, uint32_t v)
-{
-    for (int i = 0; i < 4; i++) { p[i] = (uint8_t)(v >> (24 - 8 * i)); }
+static inline void put_u32be(uint8_t *p, uint32_t v) {
+    for (int i = 0; i < 4; i++) {
+        p[i] = (uint8_t)(v >> (24 - 8 * i));
+    }
 }
-static inline void put_u64be(uint8_t *p, uint64_t v)
-{
-    for (int i = 0; i < 8; i++) { p[i] = (uint8_t)(v >> (56 - 8 * i)); }
+static inline void put_u64be(uint8_t *p, uint64_t v) {
+    for (int i = 0; i < 8; i++) {
+        p[i] = (uint8_t)(v >> (56 - 8 * i));
+    }
 }
-static inline uint32_t get_u32be(const uint8_t *p)
-{
+static inline uint32_t get_u32be(const uint8_t *p) {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)p[3];
 }
-static inline uint64_t get_u64be(const uint8_t *p)
-{
+static inline uint64_t get_u64be(const uint8_t *p) {
     return (uint64_t)get_u32be(p) << 32 | (uint64_t)get_u32be(p + 4);
 }
 

@@ -18,23 +18,24 @@
 #include "base/status.h"
 
 #define CONFIG_TEXT_BYTES 512u /* of a text value with its NUL */
-#define CONFIG_EXTRA_MAX 128   /* pass-through keys */
+#define CONFIG_EXTRA_MAX  128  /* pass-through keys */
 
 enum setting_type {
-    SETTING_BOOL,     /* yes/no, true/false, on/off, 1/0 -> bool */
-    SETTING_INTEGER,  /* -> int64_t */
-    SETTING_REAL,     /* -> double */
+    SETTING_BOOL,    /* yes/no, true/false, on/off, 1/0 -> bool */
+    SETTING_INTEGER, /* -> int64_t */
+    SETTING_REAL,    /* -> double */
     SETTING_DURATION, /* "200 ms", "30 s", "5 min", "1 h"; a bare number in the table's unit; -> int64_t microseconds */
-    SETTING_BYTES,    /* "64 MiB", "1 GB", bare = bytes -> int64_t */
-    SETTING_TEXT,     /* -> char[CONFIG_TEXT_BYTES] */
-    SETTING_CHOICE,   /* one of choices "a|b|c" -> int (index) */
+    SETTING_BYTES,  /* "64 MiB", "1 GB", bare = bytes -> int64_t */
+    SETTING_TEXT,   /* -> char[CONFIG_TEXT_BYTES] */
+    SETTING_CHOICE, /* one of choices "a|b|c" -> int (index) */
 };
 
 struct setting {
     const char *section;
     const char *key;
     enum setting_type type;
-    const char *unit;          /* "" or how the number reads: "events", "ms" (durations: unit of a bare number) */
+    const char
+        *unit; /* "" or how the number reads: "events", "ms" (durations: unit of a bare number) */
     const char *default_value; /* as it would stand in the file */
     double minimum, maximum;   /* inclusive, in the stored unit (durations: microseconds) */
     const char *choices;       /* SETTING_CHOICE */

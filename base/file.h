@@ -44,6 +44,8 @@ MUST_CHECK enum status dir_list(const char *path, dir_visit visit, void *context
                                 struct error *err);
 /* Free bytes for an ordinary user on the file system that holds path. */
 MUST_CHECK enum status dir_free_bytes(const char *path, uint64_t *ret_bytes, struct error *err);
+/* fsync of the folder that holds path: makes a rename or removal of path last. */
+MUST_CHECK enum status path_sync_parent(const char *path, struct error *err);
 /* Joins with '/', checks the limit. */
 MUST_CHECK enum status path_join(char ret_path[FILE_PATH_BYTES_MAX], const char *folder,
                                  const char *name, struct error *err);

@@ -30,6 +30,8 @@ MUST_CHECK enum status sha256_of_file(const char *path, uint8_t ret_digest[SHA25
 
 /* CRC-32C (Castagnoli, RFC 3720), continued from crc (start with 0). */
 uint32_t crc32c(uint32_t crc, const void *data, size_t size);
+/* The same without the CPU's instruction: what other machines run, and the tests compare. */
+uint32_t crc32c_by_tables(uint32_t crc, const void *data, size_t size);
 
 uint64_t hash64(struct span bytes, uint64_t seed);
 /* A hash of two integers, for sampling by sequence number: uniform over 64 bits. */

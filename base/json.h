@@ -24,7 +24,16 @@ MUST_CHECK enum status json_parse(struct span text, struct json_value **ret_valu
                                   struct error *err);
 void json_free(struct json_value *value);
 
-enum json_kind { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_INTEGER, JSON_REAL, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+enum json_kind {
+    JSON_NULL,
+    JSON_FALSE,
+    JSON_TRUE,
+    JSON_INTEGER,
+    JSON_REAL,
+    JSON_STRING,
+    JSON_ARRAY,
+    JSON_OBJECT
+};
 enum json_kind json_kind(const struct json_value *value);
 
 /* borrows: from value. NULL when absent or value is not an object. */
@@ -58,7 +67,8 @@ void json_write_array(struct json_writer *w, const char *name);
 void json_write_array_end(struct json_writer *w);
 void json_write_string(struct json_writer *w, const char *name, struct span text);
 void json_write_integer(struct json_writer *w, const char *name, int64_t integer);
-void json_write_real(struct json_writer *w, const char *name, double real); /* shortest of %.9g/%.17g; NaN, Inf -> null */
+void json_write_real(struct json_writer *w, const char *name,
+                     double real); /* shortest of %.9g/%.17g; NaN, Inf -> null */
 void json_write_bool(struct json_writer *w, const char *name, bool value);
 
 #endif

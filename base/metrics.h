@@ -25,14 +25,13 @@ void metrics_free(struct metrics *metrics);
 
 /* labels is "" or `topic="events",result="applied"`, already escaped. The same name and labels give
  * the same series back. bounds: upper bucket bounds in ascending order, histograms only. LIMIT. */
-MUST_CHECK enum status metrics_add(struct metrics *metrics, enum metric_kind kind,
-                                   const char *name, const char *labels, const char *help,
-                                   const double *bounds, int bound_count,
-                                   struct metric **ret_metric, struct error *err);
-void metric_add(struct metric *metric, double amount);   /* counter, gauge */
-void metric_set(struct metric *metric, double value);    /* gauge */
+MUST_CHECK enum status metrics_add(struct metrics *metrics, enum metric_kind kind, const char *name,
+                                   const char *labels, const char *help, const double *bounds,
+                                   int bound_count, struct metric **ret_metric, struct error *err);
+void metric_add(struct metric *metric, double amount);    /* counter, gauge */
+void metric_set(struct metric *metric, double value);     /* gauge */
 void metric_observe(struct metric *metric, double value); /* histogram */
-double metric_value(const struct metric *metric);        /* counter, gauge; histogram: the sum */
+double metric_value(const struct metric *metric);         /* counter, gauge; histogram: the sum */
 
 /* Appends the whole exposition, families sorted by name. */
 MUST_CHECK enum status metrics_render(const struct metrics *metrics, struct buffer *out);

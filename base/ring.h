@@ -36,7 +36,8 @@ void ring_free(struct ring *ring);
 
 /* Producer: room for one message of exactly size bytes (8-byte aligned), NULL when full. */
 void *ring_reserve(struct ring *ring, size_t size);
-void ring_publish(struct ring *ring); /* makes the reserved message visible and wakes the consumer */
+void ring_publish(
+    struct ring *ring); /* makes the reserved message visible and wakes the consumer */
 /* Consumer: the oldest message, NULL when empty. Stays valid until ring_release. */
 const void *ring_peek(struct ring *ring, size_t *ret_size);
 /* Consumer: the message after the `skip` oldest ones, so that several may be held at once. */

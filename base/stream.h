@@ -33,11 +33,11 @@ enum stream_topic {
     STREAM_METRICS,
     STREAM_DLQ,
 };
-#define STREAM_TOPIC_COUNT 8
-#define STREAM_INPUT_COUNT 3  /* EVENTS, ITEMS, CONTROL are consumed; the rest is produced */
-#define STREAM_HEADERS_MAX 8
-#define STREAM_TOKEN_BYTES_MAX 128u    /* the token with its NUL */
-#define STREAM_POSITIONS_MAX 4096      /* input partitions of one shard */
+#define STREAM_TOPIC_COUNT      8
+#define STREAM_INPUT_COUNT      3 /* EVENTS, ITEMS, CONTROL are consumed; the rest is produced */
+#define STREAM_HEADERS_MAX      8
+#define STREAM_TOKEN_BYTES_MAX  128u /* the token with its NUL */
+#define STREAM_POSITIONS_MAX    4096 /* input partitions of one shard */
 #define STREAM_RECORD_BYTES_MAX (960u * 1024u)
 
 /* "events", "items", ...: the role's name in settings and in the embedded stream; static. */
@@ -128,8 +128,7 @@ struct stream_ops {
                         struct error *err);
 
     enum status (*begin)(struct stream *s, struct error *err);
-    enum status (*publish)(struct stream *s, const struct stream_output *output,
-                           struct error *err);
+    enum status (*publish)(struct stream *s, const struct stream_output *output, struct error *err);
     /* Commits outputs, positions (next offsets, all of the shard's partitions) and token. */
     enum status (*commit)(struct stream *s, const struct stream_position *positions, int count,
                           const char *token, stream_wait wait, void *wait_context,
