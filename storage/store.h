@@ -36,11 +36,12 @@ enum store_table {
     STORE_ITEM_CHANGES, /* from_seq, item number (big-endian) -> nothing: what the learner must look at again */
     STORE_TRAINING_LOG, /* seq (big-endian) -> row */
     STORE_SUMS,         /* name -> live evaluation sums */
+    STORE_EXCLUSIONS,   /* seq, part (big-endian) -> items consumed before an evaluated row */
 };
-#define STORE_TABLE_COUNT 9
+#define STORE_TABLE_COUNT 10
 
 /* Which digest chain a table belongs to: 0 none (META), 1 input state (USERS, SEEN, ITEMS, ITEM_IDS,
- * ITEM_CHANGES, TRAINING_LOG), 2 evaluation state (PUBLISHED, SUMS). */
+ * ITEM_CHANGES, TRAINING_LOG, EXCLUSIONS), 2 evaluation state (PUBLISHED, SUMS). */
 int store_table_chain(enum store_table table);
 const char *store_table_name(enum store_table table);
 

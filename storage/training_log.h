@@ -14,37 +14,8 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "base/training_row.h"
 #include "storage/store.h"
-
-#define WINDOW_MAX 100 /* items of frozen history in a row */
-
-enum training_mark {
-    TRAINING_BATCH_END = 1, /* a batch ends with this row */
-    TRAINING_VERSION = 2,   /* and a version is made there */
-    TRAINING_ROLLBACK = 4,  /* then the learner goes back to version `argument` */
-    TRAINING_FORGET = 8,    /* then rows of user_key `argument` leave reservoir and log */
-    TRAINING_DRAIN = 16,    /* a checkpoint is written after this batch */
-};
-
-struct training_row {
-    uint64_t seq;
-    uint8_t topic;          /* enum stream_topic */
-    int32_t partition;
-    int64_t offset;
-    uint64_t user_key;      /* keyed 64-bit hash of the user id */
-    uint32_t item;          /* item number */
-    int64_t time_ms;        /* event time */
-    float weight;           /* loss weight, 1 by default */
-    uint8_t marks;          /* enum training_mark, or-ed */
-    uint64_t argument;      /* of ROLLBACK or FORGET */
-    float lm_rate;          /* share of rows the language model trains on, in force at this row */
-    float eval_rate;        /* share of rows evaluated */
-    float eval_lm_rate;     /* share of rows evaluated with language models */
-    float sasrec_rate;      /* share of users SASRec trains on */
-    uint32_t window_count;  /* <= WINDOW_MAX */
-    uint32_t window[WINDOW_MAX]; /* the user's items with time < time_ms, oldest first */
-    bool repeat;            /* the user consumed this item before: not evaluated */
-};
 
 /* Puts the row under its seq (a second put of the last row replaces its marks). */
 MUST_CHECK enum status training_log_put(struct stage *stage, const struct training_row *row,
@@ -63,7 +34,19 @@ MUST_CHECK enum status training_log_trim(struct stage *stage, uint64_t seq, stru
 MUST_CHECK enum status training_log_erase(struct stage *stage, struct store_reader *reader,
                                           uint64_t user_key, uint64_t first, uint64_t last,
                                           struct error *err);
-/* Smallest and largest seq held; NOT_FOUND when empty. */
+/* Items the user had ever consumed before a row that is chosen for evaluation (table exclusions, key
+ * seq u64be + part u8, value delta-coded ascending item numbers): what full-catalogue ranks and
+ * negative candidates leave out. Ascending, distinct; count <= SEEN_MAX. */
+MUST_CHECK enum status training_exclusions_put(struct stage *stage, uint64_t seq,
+                                               const uint32_t *items, uint32_t count,
+                                               struct error *err);
+/* A row without exclusions gives count 0. */
+MUST_CHECK enum status training_exclusions_read(struct store_reader *reader, uint64_t seq,
+                                                uint32_t *items, uint32_t max,
+                                                uint32_t *ret_count, struct error *err);
+/* training_log_trim trims both tables.
+ *
+ * Smallest and largest seq held; NOT_FOUND when empty. */
 MUST_CHECK enum status training_log_bounds(struct store_reader *reader, uint64_t *ret_first,
                                            uint64_t *ret_last, struct error *err);
 

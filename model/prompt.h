@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * prompt.h - a user's history as tokens, by a template from a file.
+ *
+ * Template file: UTF-8 text, '#' lines are comments. Sections in brackets:
+ *   [stream]  before {history} after      item template: [stream.item] {title}{item_token} separator
+ * {history} is the list of items oldest first, {title} an item's title, {item_token} a placeholder
+ * whose embedding the projector writes (absent: text-only prompt). The project ships
+ * ops/prompts.txt with its own wording, which is also compiled in as the default.
+ *
+ * Title token ids are cached by item (the cache is dropped when the title changes), so building a
+ * prompt in steady state is copying ids.
+ */
+#ifndef MODEL_PROMPT_H
+#define MODEL_PROMPT_H
+
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/status.h"
+#include "model/tokenizer.h"
+
+#define PROMPT_TOKENS_MAX   1024
+#define PROMPT_ITEMS_MAX    64
+#define TITLE_TOKENS_MAX    48 /* longer titles are cut */
+
+struct prompt_template; /* tokenised pieces */
+
+struct prompt {
+    int count;                              /* tokens */
+    int32_t tokens[PROMPT_TOKENS_MAX];
+    int item_count;                         /* placeholders written */
+    int32_t item_rows[PROMPT_ITEMS_MAX];    /* token index of each item's placeholder */
+    uint32_t items[PROMPT_ITEMS_MAX];       /* and the item it stands for */
+};
+
+/* path NULL: the compiled-in template. CONFIG names line and what is wrong. */
+MUST_CHECK enum status prompt_template_open(const char *path, const struct tokenizer *tokenizer,
+                                            struct prompt_template **ret_template,
+                                            struct error *err);
+void prompt_template_close(struct prompt_template *template);
+/* True when the template writes item tokens. */
+int prompt_template_has_item_tokens(const struct prompt_template *template);
+
+/* One item's title as ids; empty for an item without title (then only its item token stands). */
+struct title_tokens {
+    int count;
+    int32_t ids[TITLE_TOKENS_MAX];
+};
+MUST_CHECK enum status prompt_title_tokens(const struct prompt_template *template,
+                                           struct span title, struct title_tokens *ret_tokens,
+                                           struct error *err);
+
+/* Builds the prompt of a history: items[i] with titles[i], oldest first. When it would exceed
+ * tokens_max the oldest items are left out. */
+MUST_CHECK enum status prompt_build(const struct prompt_template *template, const uint32_t *items,
+                                    const struct title_tokens *const *titles, int count,
+                                    int tokens_max, struct prompt *ret_prompt, struct error *err);
+/* The tokens of a candidate after the prompt (title head): title and end ("\n"); count >= 1. */
+MUST_CHECK enum status prompt_candidate(const struct prompt_template *template,
+                                        const struct title_tokens *title,
+                                        struct title_tokens *ret_tokens, struct error *err);
+
+#endif
