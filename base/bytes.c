@@ -20,15 +20,17 @@ int span_compare(struct span a, struct span b) {
     return a.size < b.size ? -1 : a.size > b.size;
 }
 
-/* Length of the well-formed sequence at p (RFC 3629, section 4: the ABNF), 0 when there is none. */
-static size_t utf8_sequence(const uint8_t *p, size_t left) {
+size_t span_utf8_sequence(struct span text) {
+    if (text.size == 0) { return 0; }
+    const uint8_t *p = text.data;
     uint8_t lead = p[0];
     if (lead < 0x80) { return 1; }
     if (lead < 0xC2 || lead > 0xF4) { return 0; }
 
     size_t length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-    if (left < length) { return 0; }
+    if (text.size < length) { return 0; }
 
+    /* RFC 3629, section 4: the second byte decides what is overlong, a surrogate or too large. */
     uint8_t low = 0x80;
     uint8_t high = 0xBF;
     if (lead == 0xE0) { low = 0xA0; }  /* overlong */
@@ -55,7 +57,7 @@ bool span_is_utf8(struct span text) {
             }
         }
 
-        size_t length = utf8_sequence(text.data + at, text.size - at);
+        size_t length = span_utf8_sequence(span_make(text.data + at, text.size - at));
         if (length == 0) { return false; }
         at += length;
     }

@@ -39,6 +39,9 @@ int span_compare(struct span a, struct span b);
 /* True when the span is well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms). */
 bool span_is_utf8(struct span text);
 
+/* Bytes (1..4) of the well-formed UTF-8 sequence that text begins with; 0 when there is none. */
+size_t span_utf8_sequence(struct span text);
+
 /* Use as printf("%.*s", SPAN_ARG(s)). */
 #define SPAN_ARG(span) ((int)(span).size), ((const char *)(span).data)
 

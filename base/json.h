@@ -17,6 +17,12 @@
 
 #define JSON_DEPTH_MAX 64
 
+/* jansson exports these very names, and as a shared library it would call ours in place of its own:
+ * in object files ours carry a prefix. */
+#define json_string  ilora_json_string
+#define json_integer ilora_json_integer
+#define json_real    ilora_json_real
+
 struct json_value; /* hides json_t */
 
 /* MALFORMED with line, column and reason. Duplicate keys: the last wins. */

@@ -21,22 +21,22 @@ enum training_mark {
 
 struct training_row {
     uint64_t seq;
-    uint8_t topic;          /* enum stream_topic */
+    uint8_t topic; /* enum stream_topic */
     int32_t partition;
     int64_t offset;
-    uint64_t user_key;      /* keyed 64-bit hash of the user id */
-    uint32_t item;          /* item number */
-    int64_t time_ms;        /* event time */
-    float weight;           /* loss weight, 1 by default */
-    uint8_t marks;          /* enum training_mark, or-ed */
-    uint64_t argument;      /* of ROLLBACK or FORGET */
-    float lm_rate;          /* share of rows the language model trains on, in force at this row */
-    float eval_rate;        /* share of rows evaluated */
-    float eval_lm_rate;     /* share of rows evaluated with language models */
-    float sasrec_rate;      /* share of users SASRec trains on */
-    uint32_t window_count;  /* <= WINDOW_MAX */
+    uint64_t user_key;     /* keyed 64-bit hash of the user id */
+    uint32_t item;         /* item number */
+    int64_t time_ms;       /* event time */
+    float weight;          /* loss weight, 1 by default */
+    uint8_t marks;         /* enum training_mark, or-ed */
+    uint64_t argument;     /* of ROLLBACK or FORGET */
+    float lm_rate;         /* share of rows the language model trains on, in force at this row */
+    float eval_rate;       /* share of rows evaluated */
+    float eval_lm_rate;    /* share of rows evaluated with language models */
+    float sasrec_rate;     /* share of users SASRec trains on */
+    uint32_t window_count; /* <= WINDOW_MAX */
     uint32_t window[WINDOW_MAX]; /* the user's items with time < time_ms, oldest first */
-    bool repeat;            /* the user consumed this item before: not evaluated */
+    bool repeat;                 /* the user consumed this item before: not evaluated */
 };
 
 #endif
