@@ -34,7 +34,11 @@ MUST_CHECK enum status ring_init(struct ring **ret_ring, size_t capacity, size_t
                                  struct error *err);
 void ring_free(struct ring *ring);
 
-/* Producer: room for one message of exactly size bytes (8-byte aligned), NULL when full. */
+/* Largest message that always fits once the ring is empty: half the capacity less a header. */
+size_t ring_message_bytes_max(const struct ring *ring);
+
+/* Producer: room for one message of exactly size bytes (8-byte aligned), NULL when full. size is at
+ * most ring_message_bytes_max. Reserving again before publishing drops the earlier reservation. */
 void *ring_reserve(struct ring *ring, size_t size);
 void ring_publish(
     struct ring *ring); /* makes the reserved message visible and wakes the consumer */
@@ -45,7 +49,7 @@ const void *ring_peek_at(struct ring *ring, size_t skip, size_t *ret_size);
 void ring_release(struct ring *ring, size_t count); /* gives back the `count` oldest */
 
 /* Waits until there is a message / room for size bytes, the ring is closed, or the time is over.
- * True when there is one. */
+ * True when there is one. timeout_ms < 0 = no end. */
 bool ring_wait_message(struct ring *ring, size_t skip, int timeout_ms);
 bool ring_wait_room(struct ring *ring, size_t size, int timeout_ms);
 /* Wakes both sides for good; pending messages stay readable. */
