@@ -47,6 +47,7 @@ struct ilora_shape {
     float gate_floor; /* stream gate: w = floor/K + (1-floor) softmax */
     int E;            /* width of sequence and item vectors */
     int projector_width; /* C' of the projector's hidden layer; stream: 256 by default */
+    int items_max;       /* M the item head's bias holds; > 0 when the item head is on */
     enum ilora_head head;
     bool item_tokens; /* the prompt has placeholders: the projector is used */
 };
