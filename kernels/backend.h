@@ -206,6 +206,10 @@ struct backend {
 /* The CPU backend with a team of `threads` (>= 1). NO_MEMORY. Release with ops->free. */
 MUST_CHECK enum status backend_cpu_new(int threads, struct backend **ret_backend,
                                        struct error *err);
+/* The same with own loops of at most the named instruction set ("base", "avx2", "avx512"), so that
+ * tests run every copy on one machine. oneDNN chooses for itself. */
+MUST_CHECK enum status backend_cpu_new_with(int threads, const char *isa_limit,
+                                            struct backend **ret_backend, struct error *err);
 /* True when bf16 products run on hardware made for them (AVX512-BF16 or AMX), read from the CPU. */
 bool backend_cpu_has_bf16(void);
 

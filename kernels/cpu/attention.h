@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * attention.h - what the two directions of attention share: the shapes, a transposed copy of the keys,
+ * and the scores of one block of query rows.
+ *
+ *   one segment, one head:            prefix columns │ own columns
+ *                                   ┌────────────────┼──────────┐
+ *   block of 32 query rows ───────▸ │  all visible   │ ▒▒▒ ╲    │  what lies right of the block's
+ *                                   └────────────────┴───────╲──┘  last row is never computed
+ *
+ * A block's scores over all its columns are held at once (32 x columns floats, in the L2 cache), so
+ * softmax is the plain one, not the running one. Included by files compiled per instruction set.
+ */
+#ifndef KERNELS_CPU_ATTENTION_H
+#define KERNELS_CPU_ATTENTION_H
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/tile.h"
+
+#define QUERY_ROWS 32
+
+struct attention {
+    int N, H, G, D;
+    float scale;
+    struct tensor q, k, v;
+    const float *k_t; /* (G,D,N): keys with rows and columns exchanged */
+    const float *v_t; /* (G,D,N), backward only */
+};
+
+/* Query rows [first, first+count) of a segment see `prefix` columns and own columns up to the row. */
+struct query_block {
+    int first, count; /* rows of the tensor */
+    int own;          /* own columns of the last row: first+count-begin */
+    int prefix;       /* prefix columns */
+};
+
+static inline int segment_prefix(const struct segment *s) { return s->prefix_end - s->prefix_begin; }
+
+LANES_INLINE struct query_block query_block_at(const struct segment *s, int first) {
+    int count = s->end - first < QUERY_ROWS ? s->end - first : QUERY_ROWS;
+    return (struct query_block){first, count, first + count - s->begin, segment_prefix(s)};
+}
+
+/* Floats of one block's scores: QUERY_ROWS x the most columns that a segment has. */
+static inline size_t segments_columns_max(const struct segment *segments, int segment_count) {
+    int most = 0;
+
+    for (int i = 0; i < segment_count; i++) {
+        int columns = segment_prefix(&segments[i]) + segments[i].end - segments[i].begin;
+        most = columns > most ? columns : most;
+    }
+    return (size_t)most;
+}
+
+static inline void segments_check(const struct segment *segments, int segment_count, int N) {
+    int at = 0;
+
+    for (int i = 0; i < segment_count; i++) {
+        assert(segments[i].begin == at && segments[i].end >= at);
+        assert(segments[i].prefix_begin >= 0 && segments[i].prefix_begin <= segments[i].prefix_end);
+        assert(segments[i].prefix_begin == segments[i].prefix_end || segments[i].prefix_end <= at);
+        at = segments[i].end;
+    }
+    assert(at == N);
+}
+
+/* t (G,D,N) = x (N,G*D) with rows and columns exchanged per head, for rows [first, first+count) */
+LANES_INLINE void head_transpose(float *t, struct tensor x, int D, int g, int first, int count) {
+    size_t N = (size_t)x.rows;
+
+    for (int n = first; n < first + count; n++) {
+        const float *row = row_f32(x, n) + (size_t)g * (size_t)D;
+        for (int d = 0; d < D; d++) {
+            t[((size_t)g * (size_t)D + (size_t)d) * N + (size_t)n] = row[d];
+        }
+    }
+}
+
+/* Rows whose transposition is one piece of work: 16 floats fill one cache line of t. */
+#define TRANSPOSE_ROWS 16
+
+static inline void heads_transpose(float *t, struct tensor x, int G, int D, int team) {
+    int blocks = (x.rows + TRANSPOSE_ROWS - 1) / TRANSPOSE_ROWS;
+
+#pragma omp parallel for num_threads(team) schedule(static)
+    for (int item = 0; item < blocks * G; item++) {
+        int g = item / blocks, first = item % blocks * TRANSPOSE_ROWS;
+        int count = x.rows - first < TRANSPOSE_ROWS ? x.rows - first : TRANSPOSE_ROWS;
+        head_transpose(t, x, D, g, first, count);
+    }
+}
+
+/* product (count, prefix+own) = rows of x (count,D) times columns of t (D,N): the block's query rows
+ * against its prefix and its own columns. */
+LANES_INLINE void block_scores(float *product, int columns, const struct attention *at,
+                               const struct segment *s, const struct query_block *block,
+                               struct tensor x, int h, const float *t, float scale) {
+    size_t N = (size_t)at->N, D = (size_t)at->D;
+    const float *rows = row_f32(x, block->first) + (size_t)h * D;
+    const float *t_g = t + (size_t)(h / (at->H / at->G)) * D * N;
+
+    tile_block(product, (size_t)columns, block->count, block->prefix, rows, (size_t)x.stride, 1,
+               t_g + s->prefix_begin, N, at->D, scale, TILE_SET);
+    tile_block(product + block->prefix, (size_t)columns, block->count, block->own, rows,
+               (size_t)x.stride, 1, t_g + s->begin, N, at->D, scale, TILE_SET);
+}
+
+/* Columns that row i of the block sees. */
+LANES_INLINE int block_visible(const struct query_block *block, int i) {
+    return block->prefix + block->own - (block->count - 1 - i);
+}
+
+#endif
