@@ -11,12 +11,15 @@
 
 #define WINDOW_MAX 100 /* items of frozen history in a row */
 
+/* The core decides, the learner obeys: which rows are sampled stands in the row. */
 enum training_mark {
     TRAINING_BATCH_END = 1, /* a batch ends with this row */
-    TRAINING_VERSION = 2,   /* and a version is made there */
-    TRAINING_ROLLBACK = 4,  /* then the learner goes back to version `argument` */
-    TRAINING_FORGET = 8,    /* then rows of user_key `argument` leave reservoir and log */
-    TRAINING_DRAIN = 16,    /* a checkpoint is written after this batch */
+    TRAINING_VERSION = 2,   /* and a version is made there, numbered `version` */
+    TRAINING_ROLLBACK = 4,  /* with the state of version `argument` (always with VERSION) */
+    TRAINING_FORGET = 8,    /* rows of user_key `argument` leave the reservoir at this batch end */
+    TRAINING_EVALUATE = 32, /* evaluated before its batch is learned; has exclusions */
+    TRAINING_EVALUATE_LM = 64, /* also with language models (implies EVALUATE) */
+    TRAINING_LM = 128,         /* the language model trains on it */
 };
 
 struct training_row {

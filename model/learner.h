@@ -2,10 +2,10 @@
  *
  * learner.h - learns from the training log, batch by batch; makes versions and checkpoints.
  *
- *   rows ((b-1)N, bN] ─▶ evaluate chosen rows with the state after b-1, fit the stackers on them
+ *   rows ((b-1)N, bN] ─▶ evaluate rows marked TRAINING_EVALUATE with the state after b-1, fit the stackers
  *                     ─▶ counters: all rows
  *                     ─▶ SASRec: one sequence a distinct user + replayed users, one step
- *                     ─▶ language model: rows with hash(seq) < lm_rate + replay, one step, EMA
+ *                     ─▶ language model: rows marked TRAINING_LM + replay, one step, EMA
  *                     ─▶ reservoir
  *
  * A learner is a function of (settings, base model, rows, catalogue): it reads no clock and no
