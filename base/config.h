@@ -37,13 +37,14 @@ struct setting {
     const char
         *unit; /* "" or how the number reads: "events", "ms" (durations: unit of a bare number) */
     const char *default_value; /* as it would stand in the file */
-    double minimum, maximum;   /* inclusive, in the stored unit (durations: microseconds) */
-    const char *choices;       /* SETTING_CHOICE */
-    bool reloadable;           /* SIGHUP takes a new value */
-    bool affects_output;       /* recorded in the epoch record when it changes */
-    bool secret;               /* never printed */
-    const char *sentence;      /* what it is, one line */
-    size_t field;              /* offsetof the value in the settings struct */
+    /* TEXT: length in bytes; maximum 0 = as long as fits */
+    double minimum, maximum; /* inclusive, in the stored unit (durations: microseconds) */
+    const char *choices;     /* SETTING_CHOICE */
+    bool reloadable;         /* SIGHUP takes a new value */
+    bool affects_output;     /* recorded in the epoch record when it changes */
+    bool secret;             /* never printed */
+    const char *sentence;    /* what it is, one line */
+    size_t field;            /* offsetof the value in the settings struct */
 };
 
 /* Keys of one section that are not in the table and are passed through ([kafka] librdkafka
@@ -59,12 +60,15 @@ struct config_extras {
     int count;
 };
 
-/* Decides whether an unknown key may pass; writes what is allowed into err (CONFIG) when not. */
+/* Decides whether an unknown key may pass; CONFIG when not, with what is allowed in err, or err left
+ * alone for the usual words ("unknown key, did you mean"). */
 typedef enum status (*config_accept)(const char *section, const char *key, const char *value,
                                      struct error *err);
 
 /* Fills settings (a struct described by the table) from defaults, file (NULL = none; a file that is
- * named and absent is CONFIG), environment and overrides ("section.key=value"). */
+ * named and absent is CONFIG), environment and overrides ("section.key=value"). On failure settings
+ * and extras are half filled: load into a fresh struct. A pass-through key in the environment is
+ * written in lower case with dots: ILORAD_KAFKA_BOOTSTRAP_SERVERS. */
 MUST_CHECK enum status config_load(const struct setting *table, int count, const char *path,
                                    const char *const *overrides, int override_count,
                                    config_accept accept, void *settings,
@@ -77,6 +81,13 @@ MUST_CHECK enum status config_sample(const struct setting *table, int count, str
 /* One value as text, as config_print writes it. */
 MUST_CHECK enum status config_value_text(const struct setting *setting, const void *settings,
                                          char *text, size_t text_bytes);
+/* Parses, checks and stores one value; on failure (CONFIG) the field is as it was. */
+MUST_CHECK enum status config_value_set(const struct setting *setting, const char *value,
+                                        void *settings, struct error *err);
+/* "an integer from 1 to 65536 events": what the setting takes, cut when too long. */
+void config_allowed_text(const struct setting *setting, char *text, size_t text_bytes);
+/* True for pass-through keys that must never be printed (passwords, private keys, tokens). */
+bool config_key_is_secret(const char *key);
 /* Sets one value (control record `set`, refold); CONFIG when not allowed. */
 MUST_CHECK enum status config_set(const struct setting *table, int count, const char *name,
                                   const char *value, void *settings, struct error *err);
