@@ -107,12 +107,21 @@ MUST_CHECK enum status stage_put(struct stage *stage, enum store_table table, st
 MUST_CHECK enum status stage_delete(struct stage *stage, enum store_table table, struct span key,
                                     struct error *err);
 /* Remembers a delete of all keys < key of a table that is done inside the next stage_commit and is
- * part of no digest. */
+ * part of no digest; stage_get still sees the rows until then. */
 MUST_CHECK enum status stage_trim_below(struct stage *stage, enum store_table table,
                                         struct span key, struct error *err);
 /* The same for one key. */
 MUST_CHECK enum status stage_trim(struct stage *stage, enum store_table table, struct span key,
                                   struct error *err);
+
+/* Remembers to replace the value of a committed key, where it still exists, inside the next
+ * stage_commit; part of no digest, not seen by stage_get before. (forget_user erases log rows at a
+ * moment that is no function of the input.) LIMIT, NO_MEMORY: nothing changed. */
+MUST_CHECK enum status stage_rewrite(struct stage *stage, enum store_table table, struct span key,
+                                     struct span value, struct error *err);
+/* The committed state without pending writes, for scans by the core. borrows: until stage_commit. */
+MUST_CHECK enum status stage_reader(struct stage *stage, struct store_reader **ret_reader,
+                                    struct error *err);
 
 /* D_n = SHA-256(D_{n-1} || sorted (table, key, value) puts and deletes) over the tables of one chain
  * (1 or 2). Encoding a put: u8 table, u8 1, u32le key size, key, u32le value size, value; a delete:
@@ -123,7 +132,8 @@ MUST_CHECK enum status stage_digest(struct stage *stage, int chain,
 
 /* One LMDB transaction with everything, MDB_MAP_FULL answered by growing the map and retrying from
  * memory. OK: the stage is empty and reads see the new state. IO (disk full: text says so), LIMIT
- * (map_bytes_max): LMDB unchanged and the stage still full, call again. */
+ * (map_bytes_max), AGAIN (the map must grow and a reader stayed open): LMDB unchanged and the stage
+ * still full, call again. */
 MUST_CHECK enum status stage_commit(struct stage *stage, struct error *err);
 void stage_reset(struct stage *stage); /* forgets all pending writes */
 size_t stage_bytes(const struct stage *stage);
