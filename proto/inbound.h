@@ -2,9 +2,9 @@
  *
  * inbound.h - bytes of a record -> one event, whatever the format.
  *
- * First byte decides (a setting may pin it): '{' or '[' JSON with INTERFACES' aliases; 0x00 Confluent
- * frame (magic 0, 4-byte schema id, message indexes zig-zag or plain) around protobuf; anything else
- * protobuf ilora.v1.Event. Nothing here keeps state: an event borrows from the record or from the
+ * First byte decides (a setting may pin it): '{' or '[' JSON with many accepted names; 0x00
+ * Confluent's frame (magic 0, 4-byte schema id, message indexes zig-zag or plain) around protobuf;
+ * anything else protobuf ilora.v1.Event. Nothing here keeps state: an event borrows from the record or from the
  * decoder's arena and lives until the next decode.
  *
  * A refusal is STATUS_MALFORMED or STATUS_LIMIT and carries one short reason word for the
@@ -27,7 +27,14 @@
 
 enum event_kind { EVENT_INTERACTION, EVENT_ITEM, EVENT_CONTROL, EVENT_IGNORED };
 
-enum control_command { CONTROL_NONE, CONTROL_FORGET_USER, CONTROL_HIDE_ITEM, CONTROL_PUBLISH_NOW, CONTROL_ROLLBACK, CONTROL_SET };
+enum control_command {
+    CONTROL_NONE,
+    CONTROL_FORGET_USER,
+    CONTROL_HIDE_ITEM,
+    CONTROL_PUBLISH_NOW,
+    CONTROL_ROLLBACK,
+    CONTROL_SET,
+};
 
 struct event {
     enum event_kind kind;
@@ -68,7 +75,9 @@ void inbound_free(struct inbound *inbound);
  * hides the item named by the key; on the control topic it is a control record. Ids may be numbers
  * in JSON (written in decimal). MALFORMED/LIMIT set *ret_reason to a static word: "not-utf8",
  * "not-json", "not-protobuf", "bad-frame", "no-user", "no-item", "bad-time", "too-large",
- * "too-deep", "bad-control", "id-too-long", "title-too-long", "bad-strength". */
+ * "too-deep", "bad-control", "bad-kind", "bad-field", "id-too-long", "title-too-long",
+ * "bad-strength"; *ret_reason is NULL for NO_MEMORY, which is not the record's fault.
+ * Times outside 1970..2199 are absurd. Text never holds a NUL byte. */
 MUST_CHECK enum status inbound_decode(struct inbound *inbound, const struct stream_record *record,
                                       struct event *ret_event, const char **ret_reason,
                                       struct error *err);

@@ -16,6 +16,8 @@
 #include "base/hash.h"
 #include "base/status.h"
 
+#define SNAPSHOT_CHUNK_BYTES_MAX 900000u /* of a file's data in one record */
+
 enum output_format { OUTPUT_PROTOBUF, OUTPUT_JSON };
 
 struct position_record {

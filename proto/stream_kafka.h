@@ -30,8 +30,8 @@ struct stream_kafka_settings {
 
 /* OK when a librdkafka property may be set by the operator; CONFIG with the reason when it loads
  * code, runs commands (plugin.library.paths, sasl.kerberos.kinit.cmd, ssl.engine.*, test.mock.*) or
- * would break the protocol (enable.auto.commit, isolation.level, transactional.id, ...), or is not a
- * property librdkafka knows. */
+ * would break the protocol (enable.auto.commit, isolation.level, transactional.id, ...), or
+ * is not a property librdkafka knows. */
 MUST_CHECK enum status stream_kafka_property_check(const char *name, const char *value,
                                                    struct error *err);
 
