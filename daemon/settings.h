@@ -11,6 +11,7 @@
 #ifndef DAEMON_SETTINGS_H
 #define DAEMON_SETTINGS_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -146,5 +147,30 @@ MUST_CHECK enum status settings_load(const char *path, const char *const *overri
 
 /* Weight of an event type ([events] weight.<type> = x); 1 when not set. */
 float settings_type_weight(const struct settings *settings, struct span type);
+
+/* Only what spans several settings (after a reload or a control record `set`). CONFIG. */
+MUST_CHECK enum status settings_check(const struct settings *settings, struct error *err);
+
+/* The field that stands for user, item, time or title ([events] field.<field> = x); "" when not set.
+ * borrows: from settings. */
+const char *settings_field_name(const struct settings *settings, const char *field);
+
+/* Appends the effective values as an INI file, secrets (pass-through ones too) as "(secret)". */
+MUST_CHECK enum status settings_print(const struct settings *settings, struct buffer *out);
+
+/* [http] listen, taken apart. */
+enum listen_kind { LISTEN_NONE, LISTEN_IPV4, LISTEN_IPV6, LISTEN_UNIX };
+struct listen_address {
+    enum listen_kind kind;
+    struct in_addr ipv4;
+    struct in6_addr ipv6;
+    uint16_t port;         /* 0: the system chooses */
+    bool loopback;         /* 127.0.0.0/8 or ::1 */
+    bool wildcard;         /* all interfaces: needs a token */
+    char path[108];        /* LISTEN_UNIX; as long as sockaddr_un allows */
+};
+/* CONFIG: not address:port (numeric), an absolute path or "none". */
+MUST_CHECK enum status settings_listen(const char *text, struct listen_address *ret_address,
+                                       struct error *err);
 
 #endif

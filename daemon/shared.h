@@ -71,7 +71,8 @@ struct metrics *shared_metrics(const struct shared *shared);
 void shared_set_store(struct shared *shared, struct store *store);
 struct store *shared_store(const struct shared *shared);
 
-/* The version in force; the caller gives it back with version_give. NULL before READY. */
+/* The version in force. set takes a reference of its own (the caller keeps the caller's); what
+ * shared_version returns the caller gives back with version_give. NULL before READY. */
 void shared_set_version(struct shared *shared, struct version *version);
 struct version *shared_version(struct shared *shared);
 
@@ -103,5 +104,7 @@ enum status shared_stop_reason(struct shared *shared, struct error *ret_err);
 /* SIGHUP arrived: core re-reads reloadable settings once. */
 void shared_reload_request(struct shared *shared);
 bool shared_reload_take(struct shared *shared);
+/* True from the request until it is taken: RELOADING=1 becomes READY=1 then. */
+bool shared_reload_pending(struct shared *shared);
 
 #endif
