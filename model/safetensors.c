@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * safetensors.c - reads Hugging Face's tensor files. Writing is safetensors_write.c.
+ *
+ *   u64 header size │ JSON {"name":{"dtype":..,"shape":[..],"data_offsets":[first,end]},..} │ data
+ *
+ * Source: the safetensors format description. Offsets are relative to the data; the tensors must
+ * tile it without holes or overlap, so every byte of the file is accounted for.
+ */
+#include "model/safetensors.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/memory.h"
+
+#define HEADER_BYTES_MAX (16u * 1024u * 1024u)
+#define TENSORS_MAX      65536u
+
+struct safetensors {
+    struct span bytes;                 /* whole file */
+    bool mapped;                       /* owns the mapping */
+    struct safetensors_entry *entries; /* owns; sorted by name */
+    int count;
+    int capacity;
+};
+
+struct dtype_size {
+    const char *name;
+    unsigned bytes;
+};
+
+unsigned safetensors_dtype_bytes(const char *dtype) {
+    static const struct dtype_size sizes[] = {
+        {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"F64", 8}, {"I64", 8}, {"I32", 4},  {"I16", 2},
+        {"I8", 1},  {"U8", 1},  {"BOOL", 1}, {"U16", 2}, {"U32", 4}, {"U64", 8},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        if (strcmp(sizes[i].name, dtype) == 0) { return sizes[i].bytes; }
+    }
+    return 0;
+}
+
+/* What the visit of the header's members carries. */
+struct header_reader {
+    struct safetensors *file;
+    struct span data; /* behind the header */
+    struct error *err;
+    enum status status;
+};
+
+/* "data_offsets": [first, end], inside the data and of the tensor's size. */
+static enum status read_offsets(const struct header_reader *reader,
+                                const struct json_value *value,
+                                struct safetensors_entry *entry) {
+    const struct json_value *offsets = json_member(value, "data_offsets");
+    int64_t first = -1;
+    int64_t end = -1;
+    bool good = json_size(offsets) == 2 && json_integer(json_element(offsets, 0), &first) &&
+                json_integer(json_element(offsets, 1), &end);
+    if (!good || first < 0 || end < first || (uint64_t)end > reader->data.size) {
+        return error_set(reader->err, STATUS_CONFIG, "tensor '%s': data_offsets do not lie in the "
+                         "file's %zu bytes of data", entry->name, reader->data.size);
+    }
+    if ((uint64_t)(end - first) != entry->bytes) {
+        return error_set(reader->err, STATUS_CONFIG, "tensor '%s': data_offsets hold %lld bytes, "
+                         "dtype and shape ask for %zu", entry->name, (long long)(end - first),
+                         entry->bytes);
+    }
+    entry->data = reader->data.data + first;
+    return STATUS_OK;
+}
+
+static enum status read_entry(const struct header_reader *reader, struct span name,
+                              const struct json_value *value, struct safetensors_entry *entry) {
+    struct error *err = reader->err;
+    if (name.size == 0 || name.size >= sizeof entry->name) {
+        return error_set(err, STATUS_CONFIG, "a tensor's name has %zu bytes, expected 1 to %zu",
+                         name.size, sizeof entry->name - 1);
+    }
+    memcpy(entry->name, name.data, name.size);
+
+    struct span dtype = {NULL, 0};
+    if (!json_string(json_member(value, "dtype"), &dtype) || dtype.size >= sizeof entry->dtype) {
+        return error_set(err, STATUS_CONFIG, "tensor '%s' has no dtype", entry->name);
+    }
+    memcpy(entry->dtype, dtype.data, dtype.size);
+    unsigned unit = safetensors_dtype_bytes(entry->dtype);
+    if (unit == 0) {
+        return error_set(err, STATUS_CONFIG, "tensor '%s' has dtype '%s', which is not supported",
+                         entry->name, entry->dtype);
+    }
+
+    const struct json_value *shape = json_member(value, "shape");
+    if (shape == NULL || json_kind(shape) != JSON_ARRAY || json_size(shape) > 4) {
+        return error_set(err, STATUS_CONFIG, "tensor '%s': shape is not an array of at most 4 sizes",
+                         entry->name);
+    }
+    entry->dims = (int)json_size(shape);
+    entry->bytes = unit;
+    for (int i = 0; i < entry->dims; i++) {
+        int64_t size = -1;
+        if (!json_integer(json_element(shape, (size_t)i), &size) || size < 0 ||
+            __builtin_mul_overflow(entry->bytes, (size_t)size, &entry->bytes)) {
+            return error_set(err, STATUS_CONFIG, "tensor '%s': size %d of its shape is absurd",
+                             entry->name, i);
+        }
+        entry->shape[i] = size;
+    }
+    return read_offsets(reader, value, entry);
+}
+
+static bool visit_member(void *context, struct span name, const struct json_value *value) {
+    struct header_reader *reader = context;
+    struct safetensors *file = reader->file;
+    if (span_equal(name, span_of("__metadata__"))) { return true; }
+    assert(file->count < file->capacity);
+    reader->status = read_entry(reader, name, value, &file->entries[file->count]);
+    if (reader->status != STATUS_OK) { return false; }
+    file->count++;
+    return true;
+}
+
+static int compare_offsets(const void *a, const void *b) {
+    const struct safetensors_entry *x = a;
+    const struct safetensors_entry *y = b;
+    const uint8_t *x_data = x->data;
+    const uint8_t *y_data = y->data;
+    if (x_data != y_data) { return x_data < y_data ? -1 : 1; }
+    return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
+}
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp(((const struct safetensors_entry *)a)->name,
+                  ((const struct safetensors_entry *)b)->name);
+}
+
+/* Tensors tile the data: no hole, no overlap, nothing behind the last. Names are unique. */
+static enum status check_tiling(struct safetensors *file, struct span data, struct error *err) {
+    size_t at = 0;
+    qsort(file->entries, (size_t)file->count, sizeof *file->entries, compare_offsets);
+    for (int i = 0; i < file->count; i++) {
+        const struct safetensors_entry *entry = &file->entries[i];
+        if ((const uint8_t *)entry->data != data.data + at) {
+            return error_set(err, STATUS_CONFIG, "tensor '%s' leaves a hole or overlaps another at "
+                             "data byte %zu", entry->name, at);
+        }
+        at += entry->bytes;
+    }
+    if (at != data.size) {
+        return error_set(err, STATUS_CONFIG, "%zu bytes of data belong to no tensor",
+                         data.size - at);
+    }
+    qsort(file->entries, (size_t)file->count, sizeof *file->entries, compare_names);
+    for (int i = 1; i < file->count; i++) {
+        if (strcmp(file->entries[i - 1].name, file->entries[i].name) == 0) {
+            return error_set(err, STATUS_CONFIG, "tensor '%s' is there twice",
+                             file->entries[i].name);
+        }
+    }
+    return STATUS_OK;
+}
+
+static enum status read_header(struct safetensors *file, struct error *err) {
+    struct json_value *header = NULL;
+    uint64_t size = file->bytes.size >= 8 ? get_u64le(file->bytes.data) : 0;
+    if (size < 2 || size > HEADER_BYTES_MAX || size > file->bytes.size - 8) {
+        return error_set(err, STATUS_CONFIG, "header of %llu bytes in a file of %zu: expected 2 to "
+                         "%u bytes inside the file", (unsigned long long)size, file->bytes.size,
+                         HEADER_BYTES_MAX);
+    }
+    struct span text = span_make(file->bytes.data + 8, (size_t)size);
+    enum status status = json_parse(text, &header, err);
+    if (status != STATUS_OK) {
+        if (status == STATUS_MALFORMED) { err->code = STATUS_CONFIG; }
+        return error_wrap(err, "header");
+    }
+    if (json_kind(header) != JSON_OBJECT || json_size(header) > TENSORS_MAX) {
+        status = error_set(err, STATUS_CONFIG, "header is not an object of at most %u tensors",
+                           TENSORS_MAX);
+        goto done;
+    }
+    file->capacity = (int)json_size(header);
+    file->entries = MEMORY_TAKE_ARRAY(struct safetensors_entry, file->capacity + 1);
+    if (file->entries == NULL) {
+        status = error_set(err, STATUS_NO_MEMORY, "%d tensors", file->capacity);
+        goto done;
+    }
+    struct header_reader reader = {
+        .file = file,
+        .data = span_make(text.data + text.size, file->bytes.size - 8 - (size_t)size),
+        .err = err,
+        .status = STATUS_OK,
+    };
+    json_members(header, visit_member, &reader);
+    status = reader.status;
+    if (status == STATUS_OK) { status = check_tiling(file, reader.data, err); }
+
+done:
+    json_free(header);
+    return status;
+}
+
+enum status safetensors_open_bytes(struct span bytes, struct safetensors **ret_file,
+                                   struct error *err) {
+    struct safetensors *file = MEMORY_TAKE_ARRAY(struct safetensors, 1);
+    if (file == NULL) { return error_set(err, STATUS_NO_MEMORY, "safetensors file"); }
+    file->bytes = bytes;
+    enum status status = read_header(file, err);
+    if (status != STATUS_OK) {
+        safetensors_close(file);
+        return status;
+    }
+    *ret_file = file;
+    return STATUS_OK;
+}
+
+enum status safetensors_open(const char *path, struct safetensors **ret_file, struct error *err) {
+    assert(path != NULL && err != NULL);
+    assert(ret_file != NULL);
+
+    struct span bytes;
+    struct safetensors *file = NULL;
+    enum status status = file_map(path, &bytes, err);
+    if (status != STATUS_OK) { return status; }
+    status = safetensors_open_bytes(bytes, &file, err);
+    if (status != STATUS_OK) {
+        file_unmap(bytes);
+        return error_wrap(err, "'%s'", path);
+    }
+    file->mapped = true;
+    *ret_file = file;
+    return STATUS_OK;
+}
+
+void safetensors_close(struct safetensors *file) {
+    if (file == NULL) { return; }
+    if (file->mapped) { file_unmap(file->bytes); }
+    memory_free(file->entries);
+    memory_free(file);
+}
+
+struct span safetensors_bytes(const struct safetensors *file) {
+    return file->bytes;
+}
+
+int safetensors_count(const struct safetensors *file) {
+    return file->count;
+}
+
+const struct safetensors_entry *safetensors_at(const struct safetensors *file, int index) {
+    assert(index >= 0 && index < file->count);
+    return &file->entries[index];
+}
+
+static int compare_key(const void *key, const void *entry) {
+    return strcmp(key, ((const struct safetensors_entry *)entry)->name);
+}
+
+const struct safetensors_entry *safetensors_find(const struct safetensors *file,
+                                                 const char *name) {
+    return bsearch(name, file->entries, (size_t)file->count, sizeof *file->entries, compare_key);
+}

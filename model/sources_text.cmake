@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+# sources_text - readers of base models; with ILORA_TEXT also HF folders, tokenizers and prompts.
+list(APPEND ILORA_MODEL_SOURCES
+  checkpoint.c checkpoint_builtin.c checkpoint_gguf.c gguf.c gguf_dequant.c)
+if(ILORA_TEXT)
+  list(APPEND ILORA_MODEL_SOURCES checkpoint_digest.c checkpoint_hf.c hf_config.c safetensors.c
+    safetensors_write.c)
+endif()
