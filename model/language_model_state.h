@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * language_model_state.h - the object behind language_model.h: all buffers of one token budget.
+ *
+ *   language_model.c    makes it, sets items, frees it
+ *   pack_run.c          one pack: inputs to the device, gate, item tokens, layers
+ *   language_model_score.c   scores, logits, title vectors
+ *   language_model_train.c   gradients over micro-batches, the optimiser's step
+ */
+#ifndef MODEL_LANGUAGE_MODEL_STATE_H
+#define MODEL_LANGUAGE_MODEL_STATE_H
+
+#include "model/gate.h"
+#include "model/item_head.h"
+#include "model/llama.h"
+#include "model/projector.h"
+#include "model/title_head.h"
+
+/* thread: that of the backend */
+struct language_model {
+    struct base_model *base; /* borrows */
+    struct backend *be;      /* borrows */
+    struct language_model_settings settings;
+    struct ilora_shape shape;
+    void *memory;            /* owns: the device slab */
+    size_t bytes;            /* of it */
+
+    struct pack pack;
+    struct llama_state llama;
+    struct gate_state gate;
+    struct projector_state projector;
+    struct item_head_state item_head;
+    struct title_head_state title_head;
+    struct tensor items;     /* (items_max,E) */
+    struct tensor sums;      /* (B,C) sums of hidden states of a title */
+    struct tensor softmax_value, softmax_reference; /* (1, largest adapter tensor) */
+
+    int M;                   /* items set */
+    float *items_host;       /* owns: (items_max,E), for history means */
+    float *staging;          /* owns: (sequences_max, widest of E, K, C) */
+    struct optimizer_tensor *step_list; /* owns: training */
+};
+
+static inline bool language_model_has(const struct language_model *lm, enum ilora_head head) {
+    return (lm->shape.head & head) != 0;
+}
+
+/* Runs the pack that was filled from `samples` (its first sample is samples[0]; NULL: no gate input,
+ * then params must be NULL): inputs, gate, embedding, item tokens, layers. pass: = , for the backward
+ * pass. LIMIT: a position or token the base does not have. */
+MUST_CHECK enum status pack_run(struct language_model *lm, const struct ilora_params *params,
+                                bool adapted, const struct lm_sample *samples, bool keep_half,
+                                struct llama_pass *ret_pass, struct error *err);
+
+/* Fills the pack with as many of samples[0..count) as fit; LIMIT when not even one does. */
+MUST_CHECK enum status pack_fill(struct language_model *lm, const struct lm_sample *samples,
+                                 int count, bool titles, int *ret_taken, struct error *err);
+
+#endif
