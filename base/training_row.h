@@ -33,6 +33,7 @@ struct training_row {
     float weight;          /* loss weight, 1 by default */
     uint8_t marks;         /* enum training_mark, or-ed */
     uint64_t argument;     /* of ROLLBACK or FORGET */
+    uint64_t version;      /* of VERSION: the number to give */
     float lm_rate;         /* share of rows the language model trains on, in force at this row */
     float eval_rate;       /* share of rows evaluated */
     float eval_lm_rate;    /* share of rows evaluated with language models */
