@@ -157,7 +157,8 @@ static enum status file_read_all(int fd, const char *path, size_t size_hint, str
                                  struct error *err) {
     for (;;) {
         size_t left = bytes->limit - bytes->size;
-        size_t chunk = bytes->size < size_hint ? size_hint - bytes->size : READ_CHUNK_BYTES;
+        /* One byte more than the file has, so that its end is seen without growing. */
+        size_t chunk = bytes->size <= size_hint ? size_hint + 1 - bytes->size : READ_CHUNK_BYTES;
         if (chunk > left) { chunk = left; }
         if (chunk == 0) {
             return error_set(err, STATUS_LIMIT, "'%s' is larger than %zu bytes", path,

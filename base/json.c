@@ -37,8 +37,17 @@
 
 static pthread_once_t json_once = PTHREAD_ONCE_INIT;
 
+/* jansson calls a token whose memory was refused invalid: this tells the two apart. */
+static _Thread_local bool json_memory_refused;
+
+static void *json_allocate(size_t size) {
+    void *memory = memory_take(size);
+    if (memory == NULL) { json_memory_refused = true; }
+    return memory;
+}
+
 static void json_prepare(void) {
-    json_set_alloc_funcs(memory_take, memory_free);
+    json_set_alloc_funcs(json_allocate, memory_free);
 }
 
 static const json_t *json_inner(const struct json_value *value) {
@@ -85,6 +94,7 @@ enum status json_parse(struct span text, struct json_value **ret_value, struct e
     enum status status = json_check_depth(text, err);
     if (status != STATUS_OK) { return status; }
 
+    json_memory_refused = false;
     json_error_t reason = {.line = 0};
     json_t *inner =
         json_loadb((const char *)text.data, text.size, JSON_DECODE_ANY | JSON_ALLOW_NUL, &reason);
@@ -93,8 +103,7 @@ enum status json_parse(struct span text, struct json_value **ret_value, struct e
         return STATUS_OK;
     }
 
-    /* jansson leaves the text empty when an allocation failed inside the parser. */
-    if (reason.text[0] == '\0' || json_error_code(&reason) == json_error_out_of_memory) {
+    if (json_memory_refused) {
         return error_set(err, STATUS_NO_MEMORY, "JSON text of %zu bytes", text.size);
     }
     return error_set(err, STATUS_MALFORMED, "JSON line %d column %d: %s", reason.line,
