@@ -22,6 +22,8 @@ struct shared {
     struct metrics *metrics;         /* borrows: until shared_free */
     pthread_mutex_t lock;            /* guards what follows, up to the atomics */
     struct store *store;             /* borrows: from the pipeline; NULL before it is open */
+    int store_users;                 /* requests that have it now */
+    pthread_cond_t store_free;       /* store_users fell to 0 */
     struct version *version;         /* owns: one reference */
     struct shared_picture picture;
     struct operator_request requests[OPERATOR_REQUESTS_MAX]; /* a ring */
@@ -53,6 +55,12 @@ enum status shared_new(const struct settings *settings, struct metrics *metrics,
         memory_free(shared);
         return error_errno(err, reason, "lock of what the threads share");
     }
+    reason = pthread_cond_init(&shared->store_free, NULL);
+    if (reason != 0) {
+        (void)pthread_mutex_destroy(&shared->lock); /* nobody holds it */
+        memory_free(shared);
+        return error_errno(err, reason, "condition of what the threads share");
+    }
     shared->settings = settings;
     shared->metrics = metrics;
     shared->picture.lag = -1;
@@ -64,7 +72,8 @@ enum status shared_new(const struct settings *settings, struct metrics *metrics,
 void shared_free(struct shared *shared) {
     if (shared == NULL) { return; }
     if (shared->version != NULL) { version_give(shared->version); }
-    (void)pthread_mutex_destroy(&shared->lock); /* nobody holds it any more */
+    (void)pthread_cond_destroy(&shared->store_free); /* nobody waits any more */
+    (void)pthread_mutex_destroy(&shared->lock);      /* nobody holds it any more */
     memory_free(shared);
 }
 
@@ -78,7 +87,29 @@ struct metrics *shared_metrics(const struct shared *shared) {
 
 void shared_set_store(struct shared *shared, struct store *store) {
     lock(shared);
+    shared->store = NULL; /* nobody new */
+    while (shared->store_users > 0) {
+        int reason = pthread_cond_wait(&shared->store_free, &shared->lock);
+        assert(reason == 0);
+        (void)reason; /* used by the assert alone */
+    }
     shared->store = store;
+    unlock(shared);
+}
+
+struct store *shared_store_use(struct shared *shared) {
+    lock(shared);
+    struct store *store = shared->store;
+    if (store != NULL) { shared->store_users++; }
+    unlock(shared);
+    return store;
+}
+
+void shared_store_done(struct shared *shared) {
+    lock(shared);
+    assert(shared->store_users > 0);
+    shared->store_users--;
+    if (shared->store_users == 0) { (void)pthread_cond_broadcast(&shared->store_free); }
     unlock(shared);
 }
 

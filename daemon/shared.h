@@ -70,6 +70,10 @@ struct metrics *shared_metrics(const struct shared *shared);
 /* The store of the shard, for readers of other threads; NULL before it is open. */
 void shared_set_store(struct shared *shared, struct store *store);
 struct store *shared_store(const struct shared *shared);
+/* The same for one request of another thread, given back with shared_store_done at its end, readers
+ * closed. shared_set_store waits until nobody has the old one, so set NULL before closing it. */
+struct store *shared_store_use(struct shared *shared);
+void shared_store_done(struct shared *shared);
 
 /* The version in force. set takes a reference of its own (the caller keeps the caller's); what
  * shared_version returns the caller gives back with version_give. NULL before READY. */
