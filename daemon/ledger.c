@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ledger.c - reads the chain back.
+ *
+ * Why it exists: after a restart the ledger says which epoch the world has seen; LMDB follows it.
+ * Offsets of a Kafka partition are sparse (a commit marker takes one), so an epoch's offset is found
+ * by reading from an estimate and stepping back until the record before the first one is seen.
+ * Thread: core. */
+#include "daemon/ledger.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RECORD_ARENA_BYTES (256u * 1024u)
+#define OFFSETS_AN_EPOCH   2    /* the record and Kafka's commit marker */
+#define OFFSETS_MARGIN     64
+
+static enum status tail_sink(void *context, const struct stream_record *record, struct error *err)
+{
+    struct ledger_tail *tail = context;
+    struct arena arena;
+    enum status status = arena_init_chained(&arena, RECORD_ARENA_BYTES, err);
+    if (status != STATUS_OK) { return status; }
+    struct epoch_record er;
+    status = outbound_epoch_read(record->value, &arena, &er, err);
+    if (status != STATUS_OK) {
+        arena_free(&arena);
+        err->code = STATUS_CORRUPT;
+        return error_wrap(err, "ledger record at offset %" PRId64, record->offset);
+    }
+    tail->empty = false;
+    tail->epoch = er.epoch;
+    tail->offset = record->offset;
+    tail->fold_version = er.fold_version;
+    memcpy(tail->owner, er.owner, OWNER_BYTES);
+    memcpy(tail->chain, er.previous, SHA256_BYTES);
+    status = ledger_chain_advance(tail->chain, record->value, err);
+    arena_free(&arena);
+    return status;
+}
+
+enum status ledger_read_tail(struct stream *stream, int32_t shard, struct ledger_tail *ret_tail,
+                             struct error *err)
+{
+    struct ledger_tail tail;
+    memset(&tail, 0, sizeof(tail));
+    tail.empty = true;
+    enum status status =
+        stream->ops->tail(stream, STREAM_LEDGER, shard, tail_sink, &tail, err);
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
+        return error_wrap(err, "reading the ledger's tail");
+    }
+    *ret_tail = tail;
+    return STATUS_OK;
+}
+
+enum status ledger_chain_advance(uint8_t chain[SHA256_BYTES], struct span record,
+                                 struct error *err)
+{
+    struct sha256 *hash;
+    enum status status = sha256_init(&hash, err);
+    if (status != STATUS_OK) { return status; }
+    sha256_update(hash, chain, SHA256_BYTES);
+    sha256_update(hash, record.data, record.size);
+    sha256_finish(hash, chain);
+    sha256_free(hash);
+    return STATUS_OK;
+}
+
+void ledger_token_write(char token[STREAM_TOKEN_BYTES_MAX], int32_t shard, uint64_t epoch,
+                        const uint8_t chain[SHA256_BYTES])
+{
+    char prefix[17];
+    hex_encode(chain, 8, prefix);
+    int size = snprintf(token, STREAM_TOKEN_BYTES_MAX, "v1:%" PRId32 ":%" PRIu64 ":%s", shard,
+                        epoch, prefix);
+    assert(size > 0 && size < (int)STREAM_TOKEN_BYTES_MAX);
+}
+
+bool ledger_token_read(const char *token, int32_t shard, uint64_t *ret_epoch,
+                       uint8_t ret_prefix[8])
+{
+    int32_t token_shard;
+    uint64_t epoch;
+    char prefix[17];
+    int end = 0;
+    if (sscanf(token, "v1:%" SCNd32 ":%" SCNu64 ":%16[0-9a-f]%n", &token_shard, &epoch, prefix,
+               &end) != 3 ||
+        token[end] != '\0' || token_shard != shard || !hex_decode(prefix, ret_prefix, 8)) {
+        return false;
+    }
+    *ret_epoch = epoch;
+    return true;
+}
+
+/* ---- reading a range --------------------------------------------------------------------------- */
+
+struct each {
+    uint64_t next, last;
+    uint8_t chain[SHA256_BYTES];
+    ledger_visit visit;
+    void *context;
+    struct arena arena;
+    bool before_seen; /* a record older than `next` came: nothing was missed */
+};
+
+static enum status each_sink(void *context, const struct stream_record *record, struct error *err)
+{
+    struct each *each = context;
+    struct epoch_record er;
+    arena_reset(&each->arena);
+    enum status status = outbound_epoch_read(record->value, &each->arena, &er, err);
+    if (status != STATUS_OK) {
+        err->code = STATUS_CORRUPT;
+        return error_wrap(err, "ledger record at offset %" PRId64, record->offset);
+    }
+    if (er.epoch < each->next) {
+        each->before_seen = true;
+        return STATUS_OK;
+    }
+    if (er.epoch > each->last) { return STATUS_OK; }
+    if (er.epoch != each->next) {
+        return error_set(err, STATUS_NOT_FOUND, "epoch %" PRIu64 " comes where %" PRIu64
+                                                " was expected", er.epoch, each->next);
+    }
+    if (memcmp(er.previous, each->chain, SHA256_BYTES) != 0) {
+        return error_set(err, STATUS_CORRUPT,
+                         "ledger record %" PRIu64 " does not continue the chain of the one before",
+                         er.epoch);
+    }
+    status = ledger_chain_advance(each->chain, record->value, err);
+    if (status != STATUS_OK) { return status; }
+    status = each->visit(each->context, &er, each->chain, err);
+    if (status != STATUS_OK) { return status; }
+    each->next++;
+    return STATUS_OK;
+}
+
+static enum status each_read(struct stream *stream, int32_t shard, struct each *each,
+                             int64_t held_first, int64_t tail_offset, struct error *err)
+{
+    int64_t back = OFFSETS_AN_EPOCH * (int64_t)(each->last - each->next + 1) + OFFSETS_MARGIN;
+    for (;;) {
+        int64_t first = tail_offset - back;
+        if (first < held_first) { first = held_first; }
+        enum status status = stream->ops->read(stream, STREAM_LEDGER, shard, first, tail_offset,
+                                               each_sink, each, err);
+        if (status != STATUS_NOT_FOUND) { return status; }
+        if (first == held_first) {
+            err->code = STATUS_CORRUPT;
+            return error_wrap(err, "the ledger no longer holds what the state needs");
+        }
+        back *= 4; /* too late a start: nothing was visited yet, step further back */
+    }
+}
+
+enum status ledger_each(struct stream *stream, int32_t shard, uint64_t first, uint64_t last,
+                        int64_t tail_offset, const uint8_t chain[SHA256_BYTES],
+                        ledger_visit visit, void *context, struct error *err)
+{
+    if (first > last) { return STATUS_OK; }
+    int64_t held_first, end;
+    enum status status =
+        stream->ops->bounds(stream, STREAM_LEDGER, shard, &held_first, &end, err);
+    if (status != STATUS_OK) { return error_wrap(err, "reading the ledger"); }
+    struct each each = {.next = first, .last = last, .visit = visit, .context = context};
+    memcpy(each.chain, chain, SHA256_BYTES);
+    status = arena_init_chained(&each.arena, RECORD_ARENA_BYTES, err);
+    if (status != STATUS_OK) { return status; }
+    status = each_read(stream, shard, &each, held_first, tail_offset, err);
+    arena_free(&each.arena);
+    if (status != STATUS_OK) { return status; }
+    if (each.next != last + 1) {
+        return error_set(err, STATUS_CORRUPT, "the ledger ends at epoch %" PRIu64
+                                              ", epoch %" PRIu64 " was expected",
+                         each.next - 1, last);
+    }
+    return STATUS_OK;
+}

@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
+# sources_engine.cmake - the core's rooms: from a record to a committed epoch.
+list(APPEND ILORA_DAEMON_SOURCES core_state.c epoch.c engine.c groups.c publisher.c evaluator.c
+  decisions.c ledger.c commit.c settings_record.c)
