@@ -5,13 +5,16 @@
 #include "base/bytes.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/memory.h"
 
 #define BUFFER_BYTES_MIN 256u /* first allocation; most records and error lines fit */
 #define VARINT_BYTES_MAX 10u  /* 64 bits, 7 a byte */
+#define REAL_TEXT_BYTES  64u  /* of a decimal number with its NUL; "%.17g" needs 25 */
 
 int span_compare(struct span a, struct span b) {
     size_t shorter = a.size < b.size ? a.size : b.size;
@@ -61,6 +64,37 @@ bool span_is_utf8(struct span text) {
         if (length == 0) { return false; }
         at += length;
     }
+    return true;
+}
+
+bool span_integer(struct span text, int64_t *ret_integer) {
+    bool negative = text.size > 0 && text.data[0] == '-';
+    size_t at = negative || (text.size > 0 && text.data[0] == '+') ? 1 : 0;
+    if (at == text.size) { return false; }
+
+    uint64_t limit = negative ? UINT64_C(1) << 63 : INT64_MAX;
+    uint64_t magnitude = 0;
+    for (; at < text.size; at++) {
+        uint8_t digit = (uint8_t)(text.data[at] - '0');
+        if (digit > 9 || magnitude > (limit - digit) / 10) { return false; }
+        magnitude = magnitude * 10 + digit;
+    }
+    *ret_integer = negative ? (int64_t)(0 - magnitude) : (int64_t)magnitude;
+    return true;
+}
+
+bool span_real(struct span text, double *ret_real) {
+    /* strtod also takes blanks, "inf", "nan" and hexadecimal: let only decimal characters in. */
+    char digits[REAL_TEXT_BYTES];
+    if (text.size == 0 || text.size >= sizeof digits) { return false; }
+    memcpy(digits, text.data, text.size);
+    digits[text.size] = '\0';
+    if (strspn(digits, "+-.0123456789eE") != text.size) { return false; }
+
+    char *end = NULL;
+    double real = strtod(digits, &end);
+    if (end != digits + text.size || !isfinite(real)) { return false; }
+    *ret_real = real;
     return true;
 }
 

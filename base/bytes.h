@@ -42,6 +42,12 @@ bool span_is_utf8(struct span text);
 /* Bytes (1..4) of the well-formed UTF-8 sequence that text begins with; 0 when there is none. */
 size_t span_utf8_sequence(struct span text);
 
+/* The whole span as a decimal integer with an optional sign. False for anything else, blanks and
+ * numbers beyond 64 bits included. */
+bool span_integer(struct span text, int64_t *ret_integer);
+/* The whole span as a finite decimal number, "2", "-.5", "1e-3". No blanks, hexadecimal, inf, nan. */
+bool span_real(struct span text, double *ret_real);
+
 /* Use as printf("%.*s", SPAN_ARG(s)). */
 #define SPAN_ARG(span) ((int)(span).size), ((const char *)(span).data)
 

@@ -11,7 +11,6 @@
 #include "base/config.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -176,13 +175,27 @@ static enum status config_take_defaults(struct config_load *load) {
     return STATUS_OK;
 }
 
-/* "batch_events" -> "BATCH_EVENTS", "bootstrap.servers" -> "BOOTSTRAP_SERVERS". */
+/* How a letter of a section or key stands in the environment: upper case, '_' for all but digits. */
+static char environment_letter(char c) {
+    if (c >= 'a' && c <= 'z') { return (char)(c - 'a' + 'A'); }
+    bool kept = (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    if (kept) { return c; }
+    return '_';
+}
+
+/* True when `upper` begins with the name: "batch_events" and "BATCH_EVENTS". */
 static bool name_matches(const char *name, const char *upper) {
     for (; *name != '\0'; name++, upper++) {
-        char wanted = isalnum((unsigned char)*name) ? (char)toupper((unsigned char)*name) : '_';
-        if (*upper != wanted) { return false; }
+        if (*upper != environment_letter(*name)) { return false; }
     }
     return true;
+}
+
+/* The way back for pass-through keys: lower case with dots. */
+static char property_letter(char c) {
+    if (c >= 'A' && c <= 'Z') { return (char)(c - 'A' + 'a'); }
+    if (c == '_') { return '.'; }
+    return c;
 }
 
 /* The key that ILORAD_SECTION_KEY names in this section: the table's spelling, or lower case with
@@ -199,7 +212,7 @@ static const char *environment_key(const struct config_load *load, const char *s
     size_t length = strlen(upper);
     if (length >= CONFIG_KEY_BYTES) { length = CONFIG_KEY_BYTES - 1; }
     for (size_t i = 0; i < length; i++) {
-        key[i] = upper[i] == '_' ? '.' : (char)tolower((unsigned char)upper[i]);
+        key[i] = property_letter(upper[i]);
     }
     key[length] = '\0';
     return key;

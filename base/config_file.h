@@ -11,7 +11,7 @@
 #include "base/bytes.h"
 #include "base/status.h"
 
-#define CONFIG_FILE_BYTES_MAX (1024u * 1024u)
+#define CONFIG_FILE_BYTES_MAX 1048576u /* 1 MiB */
 #define CONFIG_LINE_BYTES_MAX 1024u
 
 /* borrows: the strings until it returns. A status other than OK ends the reading with it. */

@@ -6,7 +6,6 @@
 #include "base/config.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -73,8 +72,11 @@ static void bound_text(const struct setting *setting, double bound, char *text, 
 static void choices_text(const char *choices, char *text, size_t text_bytes) {
     size_t used = 0;
     for (const char *p = choices; *p != '\0' && used + 3 < text_bytes; p++) {
-        text[used++] = *p == '|' ? ',' : *p;
-        if (*p == '|') { text[used++] = ' '; }
+        bool separator = *p == '|';
+        text[used] = *p;
+        if (separator) { text[used] = ','; }
+        used++;
+        if (separator) { text[used++] = ' '; }
     }
     text[used] = '\0';
 }
@@ -127,31 +129,11 @@ static bool parse_bool(const char *value, bool *ret_bool) {
     return false;
 }
 
-static bool parse_integer(const char *value, int64_t *ret_integer) {
-    if (value[0] == '\0' || value[0] == ' ') { return false; }
-    char *end = NULL;
-    errno = 0;
-    long long integer = strtoll(value, &end, 10);
-    if (errno != 0 || *end != '\0') { return false; }
-    *ret_integer = integer;
-    return true;
-}
-
 /* A finite decimal number and what follows it, blanks between them skipped. */
 static bool parse_number(const char *value, double *ret_number, const char **ret_rest) {
-    /* strtod also takes "inf", "nan", hexadecimal and leading blanks: none is a setting. */
-    size_t length = strspn(value, "+-.0123456789eE");
-    char digits[64];
-    if (length == 0 || length >= sizeof digits) { return false; }
-    memcpy(digits, value, length);
-    digits[length] = '\0';
-
-    char *end = NULL;
-    double number = strtod(digits, &end);
-    if (end == digits || !isfinite(number)) { return false; }
-    const char *rest = value + (end - digits);
-    *ret_rest = rest + strspn(rest, " \t");
-    *ret_number = number;
+    size_t length = strspn(value, "+-.0123456789");
+    if (!span_real(span_make(value, length), ret_number)) { return false; }
+    *ret_rest = value + length + strspn(value + length, " \t");
     return true;
 }
 
@@ -205,7 +187,6 @@ static bool value_store(const struct setting *setting, const char *value, void *
     void *field = field_of(setting, settings);
     int64_t integer = 0;
     double real = 0;
-    const char *rest = "";
     bool parsed = false;
 
     switch (setting->type) {
@@ -216,11 +197,10 @@ static bool value_store(const struct setting *setting, const char *value, void *
         memcpy(field, value, strlen(value) + 1);
         return true;
     case SETTING_REAL:
-        parsed = parse_number(value, &real, &rest) && rest[0] == '\0';
-        if (!parsed || !in_range(setting, real)) { return false; }
+        if (!span_real(span_of(value), &real) || !in_range(setting, real)) { return false; }
         *(double *)field = real;
         return true;
-    case SETTING_INTEGER: parsed = parse_integer(value, &integer); break;
+    case SETTING_INTEGER: parsed = span_integer(span_of(value), &integer); break;
     case SETTING_DURATION:
         parsed = parse_amount(value, duration_units, UNIT_COUNT(duration_units), setting->unit,
                               &integer);

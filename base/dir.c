@@ -21,8 +21,8 @@
 #include "base/fault.h"
 
 #define DIR_MODE       0750
-#define DIR_DEPTH_MAX  64            /* levels that dir_remove descends */
-#define DIR_LIST_BYTES (16u * 1024u) /* a block of names */
+#define DIR_DEPTH_MAX  64     /* levels that dir_remove descends */
+#define DIR_LIST_BYTES 16384u /* a block of names */
 
 /* mkdir; an existing folder is fine. Returns 0 or errno. */
 static int dir_make_one(const char *path) {
@@ -100,7 +100,7 @@ static int dir_empty(int fd, int depth) {
     int reason = 0;
     while (reason == 0) {
         errno = 0;
-        struct dirent *entry = readdir(dir);
+        struct dirent *entry = readdir(dir); /* NOLINT(concurrency-mt-unsafe): our own DIR */
         if (entry == NULL) {
             reason = errno;
             break;
@@ -154,7 +154,7 @@ static enum status dir_collect(DIR *dir, const char *path, struct dir_entries *e
                                struct error *err) {
     for (;;) {
         errno = 0;
-        struct dirent *entry = readdir(dir);
+        struct dirent *entry = readdir(dir); /* NOLINT(concurrency-mt-unsafe): our own DIR */
         if (entry == NULL && errno != 0) { return error_errno(err, errno, "listing '%s'", path); }
         if (entry == NULL) { return STATUS_OK; }
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) { continue; }

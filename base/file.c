@@ -19,7 +19,7 @@
 #include "base/fault.h"
 
 #define FILE_MODE        0640
-#define READ_CHUNK_BYTES (64u * 1024u)
+#define READ_CHUNK_BYTES 65536u
 
 /* Writes all bytes, going on after short writes and signals. Returns 0 or errno. */
 static int file_write_all(int fd, struct span bytes) {

@@ -18,7 +18,7 @@
 
 #include "base/memory.h"
 
-#define FILE_CHUNK_BYTES (64u * 1024u)
+#define FILE_CHUNK_BYTES 65536u
 
 struct sha256 {
     EVP_MD_CTX *context; /* owns */

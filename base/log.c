@@ -56,6 +56,7 @@ static const char *log_word(enum log_level level) {
 
 /* "<6>" for the journal, else "2026-01-31 12:00:00.123 info: ". Returns its length. */
 static size_t log_prefix(enum log_level level, char *text, size_t text_bytes) {
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): nobody changes the environment after the start */
     const char *journal = getenv("JOURNAL_STREAM");
     if (journal != NULL && journal[0] != '\0') {
         return (size_t)snprintf(text, text_bytes, "<%d>", (int)level);

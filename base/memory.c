@@ -19,6 +19,7 @@ void *memory_take(size_t size) {
 void *memory_take_zeroed(size_t count, size_t size) {
     if (fault_fires(FAULT_MEMORY)) { return NULL; }
     if (count == 0 || size == 0) { return calloc(1, 1); }
+    if (count > SIZE_MAX / size) { return NULL; } /* calloc checks too; sanitizers abort there */
     return calloc(count, size);
 }
 

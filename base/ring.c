@@ -260,8 +260,8 @@ static bool ring_sleep(struct ring *ring, bool (*has)(struct ring *, size_t), si
     (void)clock_gettime(CLOCK_MONOTONIC, &until); /* fails only for an unknown clock */
     until.tv_sec += timeout_ms / 1000;
     until.tv_nsec += timeout_ms % 1000 * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_nsec -= 1000000000L;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
         until.tv_sec++;
     }
 

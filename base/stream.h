@@ -36,9 +36,9 @@ enum stream_topic {
 #define STREAM_TOPIC_COUNT      8
 #define STREAM_INPUT_COUNT      3 /* EVENTS, ITEMS, CONTROL are consumed; the rest is produced */
 #define STREAM_HEADERS_MAX      8
-#define STREAM_TOKEN_BYTES_MAX  128u /* the token with its NUL */
-#define STREAM_POSITIONS_MAX    4096 /* input partitions of one shard */
-#define STREAM_RECORD_BYTES_MAX (960u * 1024u)
+#define STREAM_TOKEN_BYTES_MAX  128u    /* the token with its NUL */
+#define STREAM_POSITIONS_MAX    4096    /* input partitions of one shard */
+#define STREAM_RECORD_BYTES_MAX 983040u /* 960 KiB */
 
 /* "events", "items", ...: the role's name in settings and in the embedded stream; static. */
 const char *stream_topic_name(enum stream_topic topic);

@@ -168,6 +168,40 @@ static void hexadecimal_is_exact(void **state) {
     assert_int_equal(back[0], 7);
 }
 
+static void decimal_numbers_are_taken_whole_or_not_at_all(void **state) {
+    (void)state;
+    static const char *const bad_integers[] = {"",
+                                               "-",
+                                               "+",
+                                               " 1",
+                                               "1 ",
+                                               "1.",
+                                               "0x1",
+                                               "--1",
+                                               "1e3",
+                                               "9223372036854775808",
+                                               "-9223372036854775809",
+                                               "99999999999999999999999"};
+    static const char *const bad_reals[] = {"",   ".",  "-",     "nan", "inf", "0x1",
+                                            " 1", "1 ", "1e999", "1e",  "1..2"};
+    int64_t integer = 7;
+    double real = 7;
+    for (size_t i = 0; i < sizeof bad_integers / sizeof bad_integers[0]; i++) {
+        if (span_integer(span_of(bad_integers[i]), &integer)) { fail_msg("%s", bad_integers[i]); }
+    }
+    for (size_t i = 0; i < sizeof bad_reals / sizeof bad_reals[0]; i++) {
+        if (span_real(span_of(bad_reals[i]), &real)) { fail_msg("%s", bad_reals[i]); }
+    }
+    assert_true(integer == 7 && real == 7);
+
+    assert_true(span_integer(span_of("-9223372036854775808"), &integer) && integer == INT64_MIN);
+    assert_true(span_integer(span_of("9223372036854775807"), &integer) && integer == INT64_MAX);
+    assert_true(span_integer(span_of("+007"), &integer) && integer == 7);
+    assert_true(span_integer(span_of("-0"), &integer) && integer == 0);
+    assert_true(span_real(span_of("-.5"), &real) && real == -0.5);
+    assert_true(span_real(span_of("1e-3"), &real) && real == 1e-3);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(order_is_bytewise_and_shorter_first),
@@ -177,6 +211,7 @@ int main(void) {
         cmocka_unit_test(a_buffer_without_memory_keeps_what_it_had),
         cmocka_unit_test(integers_come_back_and_big_endian_sorts),
         cmocka_unit_test(varints_come_back_and_bad_ones_are_refused),
+        cmocka_unit_test(decimal_numbers_are_taken_whole_or_not_at_all),
         cmocka_unit_test(hexadecimal_is_exact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
