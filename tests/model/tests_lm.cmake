@@ -1,3 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # tests_lm.cmake - the language model's tests.
 ilora_test(lm_gradients LABEL unit SOURCES test_lm_gradients.c lm_fixture.c USES model kernels m)
+add_executable(lm_dump ${PROJECT_SOURCE_DIR}/tests/reference/lm_dump.c
+  ${PROJECT_SOURCE_DIR}/tests/reference/lm_golden.c)
+ilora_target_options(lm_dump)
+target_link_libraries(lm_dump PRIVATE ilora_model ilora_kernels)
+
+set(lm_reference ${PROJECT_SOURCE_DIR}/tests/reference)
+ilora_test(lm_reference LABEL reference SOURCES ${lm_reference}/test_lm_reference.c
+  ${lm_reference}/lm_golden.c USES model kernels m)
+target_compile_definitions(test_lm_reference PRIVATE LM_GOLDEN_FOLDER="${lm_reference}")
