@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # tests_lm.cmake - the language model's tests.
+ilora_test(lm_facts LABEL unit SOURCES test_lm_facts.c lm_fixture.c USES model kernels m)
+ilora_test(lm_train LABEL unit SOURCES test_lm_train.c lm_fixture.c USES model kernels m)
 ilora_test(lm_gradients LABEL unit SOURCES test_lm_gradients.c lm_fixture.c USES model kernels m)
 add_executable(lm_dump ${PROJECT_SOURCE_DIR}/tests/reference/lm_dump.c
   ${PROJECT_SOURCE_DIR}/tests/reference/lm_golden.c)
