@@ -45,13 +45,15 @@ size_t span_utf8_sequence(struct span text);
 /* The whole span as a decimal integer with an optional sign. False for anything else, blanks and
  * numbers beyond 64 bits included. */
 bool span_integer(struct span text, int64_t *ret_integer);
-/* The whole span as a finite decimal number, "2", "-.5", "1e-3". No blanks, hexadecimal, inf, nan. */
+/* The whole span as a finite decimal number, "2", "-.5", "1e-3". No blanks, hexadecimal, inf,
+ * nan. */
 bool span_real(struct span text, double *ret_real);
 
 /* Use as printf("%.*s", SPAN_ARG(s)). */
 #define SPAN_ARG(span) ((int)(span).size), ((const char *)(span).data)
 
-/* A growing byte array with a hard limit. Zero-initialised is valid and empty, limit 0 = no limit. */
+/* A growing byte array with a hard limit. Zero-initialised is valid and empty, limit 0 = no
+ * limit. */
 struct buffer {
     uint8_t *data;   /* owns */
     size_t size;     /* bytes in use */

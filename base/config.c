@@ -175,7 +175,8 @@ static enum status config_take_defaults(struct config_load *load) {
     return STATUS_OK;
 }
 
-/* How a letter of a section or key stands in the environment: upper case, '_' for all but digits. */
+/* How a letter of a section or key stands in the environment: upper case, '_' for all but
+ * digits. */
 static char environment_letter(char c) {
     if (c >= 'a' && c <= 'z') { return (char)(c - 'a' + 'A'); }
     bool kept = (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');

@@ -2,9 +2,9 @@
  *
  * config.h - settings: one table describes them, one function fills a struct from it.
  *
- * Sources, later wins: defaults, the INI file, environment ILORAD_SECTION_KEY, --set section.key=value.
- * Anything unknown, of the wrong type or out of range is STATUS_CONFIG and one line that names file,
- * line, key and what is allowed:
+ * Sources, later wins: defaults, the INI file, environment ILORAD_SECTION_KEY, --set
+ * section.key=value. Anything unknown, of the wrong type or out of range is STATUS_CONFIG and one
+ * line that names file, line, key and what is allowed:
  *   /etc/ilorad/ilorad.conf:12: [train] batch_events = 0: expected an integer from 1 to 65536
  */
 #ifndef BASE_CONFIG_H
@@ -24,7 +24,8 @@ enum setting_type {
     SETTING_BOOL,    /* yes/no, true/false, on/off, 1/0 -> bool */
     SETTING_INTEGER, /* -> int64_t */
     SETTING_REAL,    /* -> double */
-    SETTING_DURATION, /* "200 ms", "30 s", "5 min", "1 h"; a bare number in the table's unit; -> int64_t microseconds */
+    /* "200 ms", "30 s", "5 min", "1 h"; bare: in the table's unit; -> int64_t microseconds */
+    SETTING_DURATION,
     SETTING_BYTES,  /* "64 MiB", "1 GB", bare = bytes -> int64_t */
     SETTING_TEXT,   /* -> char[CONFIG_TEXT_BYTES] */
     SETTING_CHOICE, /* one of choices "a|b|c" -> int (index) */
@@ -60,8 +61,8 @@ struct config_extras {
     int count;
 };
 
-/* Decides whether an unknown key may pass; CONFIG when not, with what is allowed in err, or err left
- * alone for the usual words ("unknown key, did you mean"). */
+/* Decides whether an unknown key may pass; CONFIG when not, with what is allowed in err, or err
+ * left alone for the usual words ("unknown key, did you mean"). */
 typedef enum status (*config_accept)(const char *section, const char *key, const char *value,
                                      struct error *err);
 

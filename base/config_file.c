@@ -5,7 +5,7 @@
  * inih is compiled with a line buffer of 200 bytes. A longer line goes over in pieces, as the
  * continuation lines that inih knows (they begin with a blank), and the pieces are joined again:
  *
- *   key = aaaaaaaaaa bbbbbbbb ─▸ "key = aaaaaa" " aaaa bbb" " bbbbb" ─▸ (key, "aaaaaaaaaa bbbbbbbb")
+ *   key = aaaaaaa bbbbb ─▸ "key = aaaa" " aaa bb" " bbb" ─▸ (key, "aaaaaaa bbbbb")
  *
  * Before a line is handed over, the key of the line before it is complete and goes to the visitor;
  * a line that gave inih nothing is not INI, and is reported with its number.

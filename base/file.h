@@ -2,9 +2,9 @@
  *
  * file.h - whole files, written so that a crash leaves the old one or the new one.
  *
- * Durable write: temporary name in the same folder, write, fsync, rename, fsync the folder. A durable
- * folder: fill "<name>.tmp", fsync each file and the folder, rename, fsync the parent. Leftover
- * "*.tmp" is removed at start by whoever owns the parent folder.
+ * Durable write: temporary name in the same folder, write, fsync, rename, fsync the folder. A
+ * durable folder: fill "<name>.tmp", fsync each file and the folder, rename, fsync the parent.
+ * Leftover "*.tmp" is removed at start by whoever owns the parent folder.
  */
 #ifndef BASE_FILE_H
 #define BASE_FILE_H

@@ -7,8 +7,8 @@
  * checked before parsing, because jansson's own limit (2048) is fixed when it is built.
  */
 
-/* jansson's enumerators are called like ours: they get another name while its header is read, and it
- * is read first, before base/json.h renames three functions. */
+/* jansson's enumerators are called like ours: they get another name while its header is read, and
+ * it is read first, before base/json.h renames three functions. */
 #define JSON_OBJECT  JANSSON_OBJECT
 #define JSON_ARRAY   JANSSON_ARRAY
 #define JSON_STRING  JANSSON_STRING

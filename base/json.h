@@ -2,9 +2,9 @@
  *
  * json.h - the one wrapper around jansson: bounded reading, and a small writer.
  *
- * Reading builds a tree (struct json_value hides json_t). Depth is limited to JSON_DEPTH_MAX, size by the
- * caller. Writing appends to a buffer with correct escaping and round-trip numbers, so that the same
- * values always give the same bytes.
+ * Reading builds a tree (struct json_value hides json_t). Depth is limited to JSON_DEPTH_MAX, size
+ * by the caller. Writing appends to a buffer with correct escaping and round-trip numbers, so that
+ * the same values always give the same bytes.
  */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H

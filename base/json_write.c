@@ -3,7 +3,8 @@
  * json_write.c - appends JSON text to a buffer. Reading is in json.c; the door of both is json.h.
  *
  * Deterministic: the same calls give the same bytes. No white space. Text that is not UTF-8 is
- * written with U+FFFD for every bad byte, so that the output is always valid JSON. Needs libc alone.
+ * written with U+FFFD for every bad byte, so that the output is always valid JSON. Needs libc
+ * alone.
  */
 #include "base/json.h"
 

@@ -18,7 +18,8 @@ const char *stream_topic_name(enum stream_topic topic) {
     return stream_topic_names[topic];
 }
 
-/* MurmurHash2, 32 bits, as Kafka's Java client computes it (seed 0x9747b28c, little-endian words). */
+/* MurmurHash2, 32 bits, as Kafka's Java client computes it (seed 0x9747b28c, little-endian
+ * words). */
 static uint32_t murmur2(struct span bytes) {
     const uint32_t m = UINT32_C(0x5bd1e995);
     uint32_t h = UINT32_C(0x9747b28c) ^ (uint32_t)bytes.size;

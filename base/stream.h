@@ -6,9 +6,9 @@
  * storage/stream_local.c (the embedded default: append-only LMDB tables, several processes). Tests
  * add tests/support/stream_memory.c with fault injection.
  *
- * One transaction at a time: begin, publish..., commit(positions, token) makes the outputs, the next
- * input offsets and the token visible together or not at all. It is the only commit point of the
- * daemon; LMDB state follows it.
+ * One transaction at a time: begin, publish..., commit(positions, token) makes the outputs, the
+ * next input offsets and the token visible together or not at all. It is the only commit point of
+ * the daemon; LMDB state follows it.
  *
  * Threads: `poll` is called by the poll thread, everything else by the core thread. `fence`,
  * `committed`, `tail`, `read`, `assign` run before polling starts, except that fence, tail and read
@@ -48,7 +48,8 @@ struct stream_header {
     struct span value;
 };
 
-/* One record read. borrows: until the next poll on the same stream, or until the callback returns. */
+/* One record read. borrows: until the next poll on the same stream, or until the callback
+ * returns. */
 struct stream_record {
     enum stream_topic topic;
     int32_t partition;
@@ -77,7 +78,8 @@ struct stream_position {
     int64_t next; /* offset of the next record to consume; -1 in committed() = nothing committed */
 };
 
-/* Called for each record of a read in offset order; a status other than OK ends the read with it. */
+/* Called for each record of a read in offset order; a status other than OK ends the read with
+ * it. */
 typedef enum status (*stream_sink)(void *context, const struct stream_record *record,
                                    struct error *err);
 

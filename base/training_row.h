@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * training_row.h - one applied interaction as the learner sees it: the contract between the training
- * log (storage), which keeps it, and the learner (model), which is a function of these rows alone.
+ * training_row.h - one applied interaction as the learner sees it: the contract between the
+ * training log (storage), which keeps it, and the learner (model), which is a function of these
+ * rows alone.
  */
 #ifndef BASE_TRAINING_ROW_H
 #define BASE_TRAINING_ROW_H

@@ -102,7 +102,7 @@ static void depth_is_limited_outside_strings(void **state) {
 
     memset(text, '[', JSON_DEPTH_MAX);
     memset(text + JSON_DEPTH_MAX, ']', JSON_DEPTH_MAX);
-    ASSERT_OK(json_parse(span_make(text, 2 * JSON_DEPTH_MAX), &value, &err), err);
+    ASSERT_OK(json_parse(span_make(text, (size_t)2 * JSON_DEPTH_MAX), &value, &err), err);
     json_free(value);
 
     memset(text, '[', JSON_DEPTH_MAX + 1);
