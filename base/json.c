@@ -125,7 +125,8 @@ enum json_kind json_kind(const struct json_value *value) {
     case JANSSON_FALSE: return JSON_FALSE;
     case JANSSON_NULL: return JSON_NULL;
     }
-    assert(!"a kind that jansson does not have");
+    bool known_kind = false; /* jansson has the eight above */
+    assert(known_kind);
     return JSON_NULL;
 }
 

@@ -167,9 +167,9 @@ static void the_writer_places_commas_and_escapes(void **state) {
 
 static void numbers_come_back_exactly(void **state) {
     (void)state;
-    static const double numbers[] = {0,      -0.0,    1,           0.1,       1.0 / 3,
-                                     1e-300, 1.5e300, 123456789.5, 0x1p-1074, 2.5f,
-                                     1e15,   -7,      5e-324,      0.1f,      4503599627370497.5};
+    static const double numbers[] = {
+        0,         -0.0,         1,    0.1, 1.0 / 3, 1e-300,       1.5e300,           123456789.5,
+        0x1p-1074, (double)2.5f, 1e15, -7,  5e-324,  (double)0.1f, 4503599627370497.5};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         struct buffer out = {.size = 0};
         struct json_writer w;

@@ -37,7 +37,7 @@ static void the_text_is_sorted_and_escaped(void **state) {
     metric_add(add(metrics, METRIC_COUNTER, "b_total", "k=\"2\""), 3);
     metric_add(add(metrics, METRIC_COUNTER, "b_total", "k=\"1\""), 0.5);
     metric_add(add(metrics, METRIC_COUNTER, "b_total", "k=\"2\""), 1e15);
-    metric_set(add(metrics, METRIC_GAUGE, "c", ""), -INFINITY);
+    metric_set(add(metrics, METRIC_GAUGE, "c", ""), -HUGE_VAL);
     ASSERT_OK(metrics_add(metrics, METRIC_HISTOGRAM, "a_seconds", "t=\"x\"", "One\nline \\ of help",
                           bounds, 2, &histogram, &err),
               err);

@@ -111,4 +111,17 @@ fresh
 printf '#!/bin/sh\necho no licence\n' >"$tree/tree/base/planted.sh"
 expect "base/planted.sh:1: expected an SPDX line"
 
+# The format, where clang-format is there to judge it.
+if command -v clang-format >/dev/null; then
+    fresh
+    cp "$here/../../.clang-format" "$tree/tree/.clang-format"
+    "$here/check_format.sh" "$tree/tree" || { echo "base/ itself is not formatted"; bad=1; }
+    printf 'int  x ;\n' >"$tree/tree/base/planted.c"
+    if "$here/check_format.sh" "$tree/tree" >"$tree/out"; then
+        echo "not caught: a file that clang-format would change"
+        bad=1
+    fi
+    grep -qF "base/planted.c: clang-format" "$tree/out" || bad=1
+fi
+
 exit $bad
