@@ -5,10 +5,10 @@
  *
  *   one segment, one head:            prefix columns │ own columns
  *                                   ┌────────────────┼──────────┐
- *   block of 32 query rows ───────▸ │  all visible   │ ▒▒▒ ╲    │  what lies right of the block's
+ *   block of 16 query rows ───────▸ │  all visible   │ ▒▒▒ ╲    │  what lies right of the block's
  *                                   └────────────────┴───────╲──┘  last row is never computed
  *
- * A block's scores over all its columns are held at once (32 x columns floats, in the L2 cache), so
+ * A block's scores over all its columns are held at once (16 x columns floats, in the L1 or L2 cache), so
  * softmax is the plain one, not the running one. Included by files compiled per instruction set.
  */
 #ifndef KERNELS_CPU_ATTENTION_H
@@ -17,7 +17,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/tile.h"
 
-#define QUERY_ROWS 32
+#define QUERY_ROWS 16
 
 struct attention {
     int N, H, G, D;
@@ -64,21 +64,10 @@ static inline void segments_check(const struct segment *segments, int segment_co
     assert(at == N);
 }
 
-/* t (G,D,N) = x (N,G*D) with rows and columns exchanged per head, for rows [first, first+count) */
-LANES_INLINE void head_transpose(float *t, struct tensor x, int D, int g, int first, int count) {
-    size_t N = (size_t)x.rows;
+/* Rows whose transposition is one piece of work. */
+#define TRANSPOSE_ROWS 128
 
-    for (int n = first; n < first + count; n++) {
-        const float *row = row_f32(x, n) + (size_t)g * (size_t)D;
-        for (int d = 0; d < D; d++) {
-            t[((size_t)g * (size_t)D + (size_t)d) * N + (size_t)n] = row[d];
-        }
-    }
-}
-
-/* Rows whose transposition is one piece of work: 16 floats fill one cache line of t. */
-#define TRANSPOSE_ROWS 16
-
+/* t (G,D,N) = x (N,G*D) with rows and columns exchanged per head */
 static inline void heads_transpose(float *t, struct tensor x, int G, int D, int team) {
     int blocks = (x.rows + TRANSPOSE_ROWS - 1) / TRANSPOSE_ROWS;
 
@@ -86,7 +75,8 @@ static inline void heads_transpose(float *t, struct tensor x, int G, int D, int 
     for (int item = 0; item < blocks * G; item++) {
         int g = item / blocks, first = item % blocks * TRANSPOSE_ROWS;
         int count = x.rows - first < TRANSPOSE_ROWS ? x.rows - first : TRANSPOSE_ROWS;
-        head_transpose(t, x, D, g, first, count);
+        matrix_transpose(t + (size_t)g * (size_t)D * (size_t)x.rows + first, (size_t)x.rows,
+                         row_f32(x, first) + (size_t)g * (size_t)D, (size_t)x.stride, count, D);
     }
 }
 

@@ -10,6 +10,7 @@
 #define KERNELS_CPU_LANES_H
 
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #ifdef __AVX512F__
@@ -23,7 +24,9 @@ typedef int32_t i32x16 __attribute__((vector_size(64)));
 
 #define LANES_INLINE static inline __attribute__((always_inline, unused))
 
-LANES_INLINE f32x16 lanes_all(float x) { return (f32x16){0} + x; }
+LANES_INLINE f32x16 lanes_all(float x) {
+    return (f32x16){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+}
 
 LANES_INLINE f32x16 lanes_load(const float *p) {
     f32x16 v;
@@ -69,27 +72,84 @@ LANES_INLINE f32x16 lanes_keep(f32x16 v, int count, float fill) {
     return lanes_select(lane < count, v, lanes_all(fill));
 }
 
-/* Sum of the lanes, as a balanced tree: ((0+8)+(4+12))+... */
-LANES_INLINE float lanes_sum(f32x16 v) {
-    float a[LANES];
-    memcpy(a, &v, sizeof a);
-    for (int half = LANES / 2; half > 0; half /= 2) {
-        for (int i = 0; i < half; i++) {
-            a[i] += a[i + half];
-        }
-    }
-    return a[0];
+/* First and second half of a and b interleaved: a0 b0 a1 b1 ... */
+LANES_INLINE f32x16 lanes_riffle_low(f32x16 a, f32x16 b) {
+    return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+LANES_INLINE f32x16 lanes_riffle_high(f32x16 a, f32x16 b) {
+    return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
+                                   31);
 }
 
-LANES_INLINE float lanes_greatest(f32x16 v) {
-    float a[LANES];
-    memcpy(a, &v, sizeof a);
-    for (int half = LANES / 2; half > 0; half /= 2) {
-        for (int i = 0; i < half; i++) {
-            a[i] = a[i] > a[i + half] ? a[i] : a[i + half];
+/* to[i][j] = from[j][i], 16 x 16. Four perfect shuffles of the 256 numbers (2i, 2i+1 from rows i and
+ * i+8) move each bit of the row index into the column index. */
+LANES_INLINE void lanes_transpose(float *to, size_t to_row, const float *from, size_t from_row) {
+    f32x16 a[LANES], b[LANES];
+
+#pragma GCC unroll 16
+    for (size_t i = 0; i < LANES; i++) {
+        a[i] = lanes_load(from + i * from_row);
+    }
+#pragma GCC unroll 2
+    for (int round = 0; round < 2; round++) {
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES / 2; i++) {
+            b[2 * i] = lanes_riffle_low(a[i], a[i + LANES / 2]);
+            b[2 * i + 1] = lanes_riffle_high(a[i], a[i + LANES / 2]);
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES / 2; i++) {
+            a[2 * i] = lanes_riffle_low(b[i], b[i + LANES / 2]);
+            a[2 * i + 1] = lanes_riffle_high(b[i], b[i + LANES / 2]);
         }
     }
-    return a[0];
+#pragma GCC unroll 16
+    for (size_t i = 0; i < LANES; i++) {
+        lanes_store(to + i * to_row, a[i]);
+    }
+}
+
+/* to (cols,rows) = from (rows,cols) with rows and columns exchanged, any size */
+static inline __attribute__((unused)) void matrix_transpose(float *to, size_t to_row,
+                                                            const float *from, size_t from_row,
+                                                            int rows, int cols) {
+    for (int i = 0; i < rows; i += LANES) {
+        for (int j = 0; j < cols; j += LANES) {
+            float *to_ij = to + (size_t)j * to_row + i;
+            const float *from_ij = from + (size_t)i * from_row + j;
+            if (i + LANES <= rows && j + LANES <= cols) {
+                lanes_transpose(to_ij, to_row, from_ij, from_row);
+                continue;
+            }
+            for (int p = 0; p < LANES && i + p < rows; p++) {
+                for (int q = 0; q < LANES && j + q < cols; q++) {
+                    to_ij[(size_t)q * to_row + (size_t)p] = from_ij[(size_t)p * from_row + (size_t)q];
+                }
+            }
+        }
+    }
+}
+
+typedef float f32x8 __attribute__((vector_size(32)));
+typedef float f32x4 __attribute__((vector_size(16)));
+
+/* Sum of the lanes, as a balanced tree: lane i + lane i+8, then i+4, i+2, i+1. */
+LANES_INLINE float lanes_sum(f32x16 v) {
+    f32x8 a = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+              __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+    f32x4 b = __builtin_shufflevector(a, a, 0, 1, 2, 3) + __builtin_shufflevector(a, a, 4, 5, 6, 7);
+    f32x4 c = b + __builtin_shufflevector(b, b, 2, 3, 2, 3);
+    return c[0] + c[1];
+}
+
+/* The greatest lane; a NaN may get lost. */
+LANES_INLINE float lanes_greatest(f32x16 v) {
+    f32x16 a = lanes_max(
+        v, __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15));
+    f32x16 b = lanes_max(
+        a, __builtin_shufflevector(a, a, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7));
+    float x = b[0] > b[2] ? b[0] : b[2], y = b[1] > b[3] ? b[1] : b[3];
+    return x > y ? x : y;
 }
 
 /* e^x. Range reduction x = n ln2 + r, |r| <= ln2/2, then the Taylor series to r^7 (its remainder is

@@ -2,19 +2,27 @@
  *
  * product.c - c = alpha op(a) op(b) + beta c in f32, blocked, for the trainable matrices.
  *
- * The shapes here are skinny (rank 8..64, or a sum over all rows), where a general library's copying
- * costs as much as the product. So: a is read in place with any strides; b is packed only when it is
- * transposed, in blocks of BLOCK_K rows that stay in the cache.
+ * The shapes here are often skinny (rank 8..64, or a sum over all rows), where copying costs as much
+ * as the product: a factor is packed only when its lines would not come in order.
  *
  *        n columns                    the team splits whichever of m and n has more tiles;
  *      ┌────┬────┬──                  k is never split: the sum of an element is one thread's,
  *    m │tile│tile│                    in order, first within a block of k, then over the blocks
- */
+ *
+ * One thread: for 1024 columns, for 256 of k { pack b; for 96 rows { pack a; tiles } }: a tile's part
+ * of b stays in the L1 cache, the packed a in L2, the packed b in L2 or L3. */
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/tile.h"
 
-/* Rows of b in one block: 256 x 32 columns x 4 bytes = 32 KiB, the L1 cache. */
 #define BLOCK_K 256
+#define BLOCK_N 1024
+#define BLOCK_M (12 * TILE_ROWS)
+/* Floats of packed b and packed a of one thread. */
+#define ROOM_B ((size_t)BLOCK_K * BLOCK_N)
+#define ROOM_A ((size_t)BLOCK_K * BLOCK_M)
+
+/* Rows of a from which packing b in order pays: fewer read it only once or twice. */
+#define PACK_B_ROWS_MIN (4 * TILE_ROWS)
 
 struct product {
     float *c;
@@ -24,46 +32,105 @@ struct product {
     const float *b;
     size_t b_row, b_column; /* b[l,j] at b + l*b_row + j*b_column */
     int m, n, k;
-    float alpha;
+    float alpha, beta;
 };
 
-/* packed (count, columns) = rows [first, first+count) of op(b), columns [begin, begin+columns) */
-static void pack_transposed(float *packed, const struct product *p, int first, int count,
-                            int begin, int columns) {
-    for (int j = 0; j < columns; j++) {
-        const float *from = p->b + (size_t)(begin + j) * p->b_column + (size_t)first * p->b_row;
-        for (int l = 0; l < count; l++) {
-            packed[(size_t)l * (size_t)columns + (size_t)j] = from[l];
-        }
-    }
-}
+/* A block of the product: rows [m0,m1), columns [n0,n1), inner [l0,l0+count). */
+struct block {
+    int m0, m1, n0, n1, l0, count;
+};
 
-/* Rows [m0,m1) and columns [n0,n1) of c, with room for BLOCK_K x TILE_COLUMNS packed numbers. */
-static void product_part(const struct product *p, float *packed, int m0, int m1, int n0, int n1) {
-    for (int j = n0; j < n1; j += TILE_COLUMNS) {
-        int columns = n1 - j < TILE_COLUMNS ? n1 - j : TILE_COLUMNS;
-        for (int l = 0; l < p->k; l += BLOCK_K) {
-            int count = p->k - l < BLOCK_K ? p->k - l : BLOCK_K;
-            const float *b = p->b + (size_t)l * p->b_row + j;
-            size_t b_row = p->b_row;
-            if (p->b_column != 1) {
-                pack_transposed(packed, p, l, count, j, columns);
-                b = packed;
-                b_row = (size_t)columns;
+/* packed = panels of TILE_COLUMNS columns, each (count, TILE_COLUMNS), of the block's part of b */
+static void pack_b(float *packed, const struct product *p, const struct block *at) {
+    for (int j = at->n0; j < at->n1; j += TILE_COLUMNS) {
+        int columns = at->n1 - j < TILE_COLUMNS ? at->n1 - j : TILE_COLUMNS;
+        const float *b = p->b + (size_t)j * p->b_column + (size_t)at->l0 * p->b_row;
+        if (p->b_column != 1) {
+            matrix_transpose(packed, TILE_COLUMNS, b, p->b_column, columns, at->count);
+        } else {
+            for (int l = 0; l < at->count; l++) {
+                memcpy(packed + (size_t)l * TILE_COLUMNS, b + (size_t)l * p->b_row,
+                       (size_t)columns * sizeof *packed);
             }
-            tile_block(p->c + (size_t)m0 * p->c_row + j, p->c_row, m1 - m0, columns,
-                       p->a + (size_t)m0 * p->a_row + (size_t)l * p->a_step, p->a_row, p->a_step,
-                       b, b_row, count, p->alpha, TILE_ADD);
+        }
+        packed += (size_t)at->count * TILE_COLUMNS;
+    }
+}
+
+/* packed = panels of TILE_ROWS rows, each (count, TILE_ROWS), of a transposed a */
+static void pack_a(float *packed, const struct product *p, const struct block *at) {
+    for (int i = at->m0; i < at->m1; i += TILE_ROWS) {
+        int rows = at->m1 - i < TILE_ROWS ? at->m1 - i : TILE_ROWS;
+        const float *a = p->a + i + (size_t)at->l0 * p->a_step;
+        for (int l = 0; rows == TILE_ROWS && l < at->count; l++) {
+            memcpy(packed + (size_t)l * TILE_ROWS, a + (size_t)l * p->a_step,
+                   TILE_ROWS * sizeof *packed);
+        }
+        for (int l = 0; rows < TILE_ROWS && l < at->count; l++) {
+            memcpy(packed + (size_t)l * TILE_ROWS, a + (size_t)l * p->a_step,
+                   (size_t)rows * sizeof *packed);
+        }
+        packed += (size_t)at->count * TILE_ROWS;
+    }
+}
+
+/* The block's rows against its columns; packed_a and packed_b are NULL where read in place. */
+static void block_multiply(const struct product *p, const float *packed_a, const float *packed_b,
+                           const struct block *at) {
+    enum tile_store store = at->l0 == 0 && p->beta == 0.0f ? TILE_SET : TILE_ADD;
+    int row_step = packed_a == NULL ? BLOCK_M : TILE_ROWS;
+
+    for (int j = at->n0; j < at->n1; j += TILE_COLUMNS) {
+        int columns = at->n1 - j < TILE_COLUMNS ? at->n1 - j : TILE_COLUMNS;
+        const float *b = packed_b == NULL ? p->b + (size_t)at->l0 * p->b_row + j
+                                          : packed_b + (size_t)(j - at->n0) * (size_t)at->count;
+        size_t b_row = packed_b == NULL ? p->b_row : TILE_COLUMNS;
+        for (int i = at->m0; i < at->m1; i += row_step) {
+            int rows = at->m1 - i < row_step ? at->m1 - i : row_step;
+            const float *a = packed_a == NULL
+                                 ? p->a + (size_t)i * p->a_row + (size_t)at->l0 * p->a_step
+                                 : packed_a + (size_t)(i - at->m0) * (size_t)at->count;
+            tile_block(p->c + (size_t)i * p->c_row + j, p->c_row, rows, columns, a,
+                       packed_a == NULL ? p->a_row : 1, packed_a == NULL ? p->a_step : TILE_ROWS, b,
+                       b_row, at->count, p->alpha, store);
         }
     }
 }
 
-/* c = beta c over a part; beta 0 does not read c */
-static void product_start(const struct product *p, float beta, int m0, int m1, int n0, int n1) {
-    for (int i = m0; beta != 1.0f && i < m1; i++) {
+/* All rows of a part against one packed block of b. */
+static void rows_multiply(const struct product *p, float *room_a, const float *packed_b, int m0,
+                          int m1, struct block at) {
+    for (at.m0 = m0; at.m0 < m1; at.m0 = at.m1) {
+        at.m1 = m1 - at.m0 < BLOCK_M ? m1 : at.m0 + BLOCK_M;
+        if (room_a != NULL) { pack_a(room_a, p, &at); }
+        block_multiply(p, room_a, packed_b, &at);
+    }
+}
+
+/* Rows [m0,m1) and columns [n0,n1) of c. room: ROOM_B + ROOM_A floats. */
+static void product_part(const struct product *p, float *room, int m0, int m1, int n0, int n1) {
+    struct block at = {0};
+    bool packs_b = p->b_column != 1 ||
+                   (m1 - m0 >= PACK_B_ROWS_MIN && p->b_row > 2 * TILE_COLUMNS);
+    bool packs_a = p->a_row == 1 && p->a_step > TILE_ROWS && n1 - n0 > TILE_COLUMNS;
+
+    for (at.n0 = n0; at.n0 < n1; at.n0 = at.n1) {
+        at.n1 = n1 - at.n0 < BLOCK_N ? n1 : at.n0 + BLOCK_N;
+        for (at.l0 = 0; at.l0 < p->k; at.l0 += BLOCK_K) {
+            at.count = p->k - at.l0 < BLOCK_K ? p->k - at.l0 : BLOCK_K;
+            if (packs_b) { pack_b(room, p, &at); }
+            rows_multiply(p, packs_a ? room + ROOM_B : NULL, packs_b ? room : NULL, m0, m1, at);
+        }
+    }
+}
+
+/* c = beta c over a part, where the first block does not set or simply add. */
+static void product_start(const struct product *p, int m0, int m1, int n0, int n1) {
+    if (p->beta == 1.0f || (p->beta == 0.0f && p->k > 0)) { return; }
+    for (int i = m0; i < m1; i++) {
         float *c = p->c + (size_t)i * p->c_row;
         for (int j = n0; j < n1; j++) {
-            c[j] = beta == 0.0f ? 0.0f : beta * c[j];
+            c[j] = p->beta == 0.0f ? 0.0f : p->beta * c[j];
         }
     }
 }
@@ -76,28 +143,23 @@ static int split_at(int size, int step, int part, int parts) {
     return at < size ? at : size;
 }
 
-static void product_run(struct backend *be, const struct product *p, float beta) {
+static void product_run(struct backend *be, const struct product *p) {
     size_t work = (size_t)p->m * (size_t)p->n * (size_t)(p->k > 0 ? p->k : 1);
     /* 131072 multiply-adds: about 2 us of one core, what waking a team costs */
     int parts = work < 131072 ? 1 : be->threads;
     bool by_rows = p->m / TILE_ROWS >= p->n / TILE_COLUMNS;
-    size_t room = (size_t)BLOCK_K * TILE_COLUMNS;
+    float *rooms = cpu_scratch(cpu_of(be), SCRATCH_PRODUCT,
+                               (ROOM_B + ROOM_A) * (size_t)be->threads * sizeof *rooms);
 
-    float *scratch = NULL;
-    if (p->b_column != 1) {
-        scratch = cpu_scratch(cpu_of(be), SCRATCH_PRODUCT,
-                              room * (size_t)be->threads * sizeof *scratch);
-        if (scratch == NULL) { return; }
-    }
+    if (rooms == NULL) { return; }
 #pragma omp parallel for num_threads(parts) schedule(static)
     for (int part = 0; part < parts; part++) {
-        float *packed = scratch == NULL ? NULL : scratch + room * (size_t)part;
         int m0 = by_rows ? split_at(p->m, TILE_ROWS, part, parts) : 0;
         int m1 = by_rows ? split_at(p->m, TILE_ROWS, part + 1, parts) : p->m;
         int n0 = by_rows ? 0 : split_at(p->n, TILE_COLUMNS, part, parts);
         int n1 = by_rows ? p->n : split_at(p->n, TILE_COLUMNS, part + 1, parts);
-        product_start(p, beta, m0, m1, n0, n1);
-        product_part(p, packed, m0, m1, n0, n1);
+        product_start(p, m0, m1, n0, n1);
+        product_part(p, rooms + (ROOM_B + ROOM_A) * (size_t)part, m0, m1, n0, n1);
     }
 }
 
@@ -116,6 +178,7 @@ static void product(struct backend *be, struct tensor c, struct tensor a, bool t
         .n = c.cols,
         .k = transpose_a ? a.rows : a.cols,
         .alpha = alpha,
+        .beta = beta,
     };
 
     assert(c.dtype == DTYPE_F32 && a.dtype == DTYPE_F32 && b.dtype == DTYPE_F32);
@@ -123,7 +186,7 @@ static void product(struct backend *be, struct tensor c, struct tensor a, bool t
     assert((transpose_b ? b.rows : b.cols) == p.n);
     assert((transpose_b ? b.cols : b.rows) == p.k);
     if (p.m == 0 || p.n == 0) { return; }
-    product_run(be, &p, beta);
+    product_run(be, &p);
 }
 
 void ISA(product_install)(struct backend_ops *ops) { ops->product = product; }

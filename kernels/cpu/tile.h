@@ -90,6 +90,10 @@ LANES_INLINE void tile_column(float *c, size_t c_row, int m, const float *a, siz
         tile(c + (size_t)i * c_row, c_row, a + (size_t)i * a_row, a_row, a_step, b, b_row, k, alpha,
              store, TILE_ROWS, vectors, count);
     }
+    for (; TILE_ROWS > 4 && i + 4 <= m; i += 4) {
+        tile(c + (size_t)i * c_row, c_row, a + (size_t)i * a_row, a_row, a_step, b, b_row, k, alpha,
+             store, TILE_ROWS > 4 ? 4 : 1, vectors, count);
+    }
     for (; i + 2 <= m; i += 2) {
         tile(c + (size_t)i * c_row, c_row, a + (size_t)i * a_row, a_row, a_step, b, b_row, k, alpha,
              store, 2, vectors, count);
