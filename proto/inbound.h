@@ -4,8 +4,8 @@
  *
  * First byte decides (a setting may pin it): '{' or '[' JSON with many accepted names; 0x00
  * Confluent's frame (magic 0, 4-byte schema id, message indexes zig-zag or plain) around protobuf;
- * anything else protobuf ilora.v1.Event. Nothing here keeps state: an event borrows from the record or from the
- * decoder's arena and lives until the next decode.
+ * anything else protobuf ilora.v1.Event. Nothing here keeps state: an event borrows from the record
+ * or from the decoder's arena and lives until the next decode.
  *
  * A refusal is STATUS_MALFORMED or STATUS_LIMIT and carries one short reason word for the
  * dead-letter header ilora.error.reason.

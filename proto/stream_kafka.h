@@ -43,8 +43,7 @@ MUST_CHECK enum status stream_kafka_open(const struct stream_kafka_settings *set
  * for room when the queue is full. flush waits for all. */
 MUST_CHECK enum status stream_kafka_produce(struct stream *stream,
                                             const struct stream_output *output, struct error *err);
-MUST_CHECK enum status stream_kafka_flush(struct stream *stream, int timeout_ms,
-                                          struct error *err);
+MUST_CHECK enum status stream_kafka_flush(struct stream *stream, int timeout_ms, struct error *err);
 
 /* Creates a topic (config: "cleanup.policy=delete" ... pairs); OK when it exists already. */
 struct stream_kafka_topic {

@@ -192,8 +192,8 @@ static void a_pinned_format_is_not_guessed(void **state) {
     fixture_close(&f);
 }
 
-/* Each allocation fails once: the record is not accepted and the decoder goes on. jansson words some
- * failed allocations as syntax errors, so both statuses may come. */
+/* Each allocation fails once: the record is not accepted and the decoder goes on. jansson words
+ * some failed allocations as syntax errors, so both statuses may come. */
 static void a_failing_allocation_never_gives_an_event(void **state) {
     (void)state;
     const char *text = "{\"user\":\"u\",\"item\":\"i\",\"ts\":5,\"id\":\"e\"}";
