@@ -43,6 +43,9 @@ static void a_context_starts_again_after_finish_and_restart(void **state) {
     sha256_update(hash, "bc", 2);
     sha256_finish(hash, digest);
     assert_digest(digest, DIGEST_ABC);
+    sha256_update(hash, "abc", 3);
+    sha256_finish(hash, digest);
+    assert_digest(digest, DIGEST_ABC);
     sha256_update(hash, "forgotten", 9);
     sha256_restart(hash);
     sha256_finish(hash, digest);

@@ -58,6 +58,23 @@ static void messages_come_in_order_and_stay_until_released(void **state) {
     ring_free(NULL);
 }
 
+static void looking_ahead_and_releasing_do_not_disturb_each_other(void **state) {
+    (void)state;
+    struct ring *ring = ring_of(256, 100);
+    assert_true(send(ring, "0") && send(ring, "1") && send(ring, "2") && send(ring, "3"));
+
+    assert_message(ring, 2, "2");
+    ring_release(ring, 1);
+    assert_message(ring, 0, "1");
+    assert_message(ring, 2, "3");
+    ring_release(ring, 1);
+    assert_message(ring, 1, "3");
+    ring_release(ring, 2);
+    assert_true(send(ring, "4"));
+    assert_message(ring, 0, "4");
+    ring_free(ring);
+}
+
 static void a_message_that_does_not_fit_before_the_end_starts_over(void **state) {
     (void)state;
     struct ring *ring = ring_of(64, 100);
@@ -204,6 +221,7 @@ static void every_allocation_of_init_may_fail(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_come_in_order_and_stay_until_released),
+        cmocka_unit_test(looking_ahead_and_releasing_do_not_disturb_each_other),
         cmocka_unit_test(a_message_that_does_not_fit_before_the_end_starts_over),
         cmocka_unit_test(a_full_ring_refuses_by_bytes_and_by_messages),
         cmocka_unit_test(the_largest_message_fits_wherever_the_empty_ring_stands),
