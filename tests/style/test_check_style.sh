@@ -65,8 +65,8 @@ planted "typedef struct point { int x; } point;" "a struct has no typedef"
 planted "// a comment" "/* */ comments in C"
 planted "${tab}int x;" "tab: four spaces"
 planted "int x; " "blank at the end of the line"
-planted "/* TODO: later */" "unfinished work is an issue"
-planted "/* FIXME */" "unfinished work is an issue"
+planted "/* TODO: later */" "unfinished work is an issue" # style: allow: planted
+planted "/* FIXME */" "unfinished work is an issue" # style: allow: planted
 planted "const char *p = \"/home/me/data\";" "path of one machine"
 planted "/* $(repeated 100 x | tr -d '\n') */" "line longer than 100 columns"
 
