@@ -48,9 +48,10 @@ void stacker_init(struct stacker *stacker, uint32_t active);
 /* score (count) of candidates with features (count, FEATURE_COUNT). */
 void stacker_score(const struct stacker *stacker, const float *features, int count,
                    float *ret_scores);
-/* Learns from one list; target is an index into it. A non-finite feature leaves it unchanged. */
+/* Learns from one list; target is an index into it; scratch (count). A non-finite feature leaves it
+ * unchanged, a list of one teaches nothing. */
 void stacker_fit(struct stacker *stacker, const struct stacker_settings *settings,
-                 const float *features, int count, int target);
+                 const float *features, int count, int target, float *scratch);
 /* In place: probabilities over the list. */
 void stacker_probabilities(float *scores, int count);
 
