@@ -50,7 +50,8 @@ offences() {
             echo "$file:601: file longer than 600 lines: split it by idea"
         fi
         grep -nE '(^|[^A-Za-z|(])(TODO|FIXME|HACK)([^A-Za-z]|$)' "$file" |
-            grep -v 'style: allow' | sed -E "s|^([0-9]*):.*|$file:\1: unfinished work is an issue|" || true
+            grep -v 'style: allow' |
+            sed -E "s|^([0-9]*):.*|$file:\1: unfinished work is an issue|" || true
     done
 }
 

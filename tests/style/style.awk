@@ -32,10 +32,13 @@ FNR == 1 {
     if (FNR == 601) { refuse("file longer than 600 lines: split it by idea", "") }
     if (index(raw, "\t")) { refuse("tab: four spaces", "") }
     if (raw ~ /[ \t]$/) { refuse("blank at the end of the line", "") }
-    if (raw ~ /(^|[^A-Za-z])(TODO|FIXME|HACK)([^A-Za-z]|$)/) { refuse("unfinished work is an issue", "") }
+    if (raw ~ /(^|[^A-Za-z])(TODO|FIXME|HACK)([^A-Za-z]|$)/) {
+        refuse("unfinished work is an issue", "")
+    }
     if (raw ~ /["' ](\/work|\/root|\/home\/[a-z]+)\//) { refuse("path of one machine", "") }
 
-    ban("sprintf|vsprintf|strcpy|strcat|strtok|gets|stpcpy|strncpy|strncat", "no limit, or no end")
+    ban("sprintf|vsprintf|strcpy|strcat|strtok|gets|stpcpy|strncpy|strncat",
+        "no limit, or no end")
     ban("atoi|atol|atoll|atof|sscanf", "cannot fail: use span_integer or span_real")
     ban("system|popen", "runs a shell")
     if (!numbers) { ban("strtol|strtoul|strtoll|strtoull", "use span_integer") }
@@ -43,7 +46,9 @@ FNR == 1 {
         ban("malloc|calloc|realloc|free|aligned_alloc|posix_memalign|strdup|strndup|asprintf",
             "the heap's door is base/memory.h")
     }
-    if (!voice) { ban("printf|fprintf|vprintf|vfprintf|puts|putchar|fputs|perror", "rooms do not speak") }
+    if (!voice) {
+        ban("printf|fprintf|vprintf|vfprintf|puts|putchar|fputs|perror", "rooms do not speak")
+    }
     if (!entry) { ban("exit|_exit|_Exit|quick_exit|abort", "only main ends the process") }
     if (code ~ /(^|[^A-Za-z0-9_])assert\(.*(\+\+|--|[^=!<>]=[^=])/) {
         refuse("assert with a side effect", "assert")
@@ -120,8 +125,10 @@ function check_door() {
 # A function begins with a line that starts at the margin and opens a brace (or a brace alone),
 # and ends with a brace at the margin. Data tables (with '=') and types are no functions.
 function check_function() {
-    if (code ~ /^[A-Za-z_]/) { signature = code } else if (code ~ /^ /) { signature = signature code }
-    if (!open_line && (code ~ /\) *\{ *$/ || code ~ /^\{/) && signature ~ /^[A-Za-z_][^=]*\(/) {
+    if (code ~ /^[A-Za-z_]/) { signature = code }
+    else if (code ~ /^ /) { signature = signature code }
+    opens = code ~ /\) *\{ *$/ || code ~ /^\{/
+    if (!open_line && opens && signature ~ /^[A-Za-z_][^=]*\(/) {
         open_line = FNR
     }
     if (open_line && code ~ /^                    +(if|for|while|switch|do|else)[ ({].*\{ *$/) {
