@@ -21,8 +21,8 @@
 #define ITEM_NONE   UINT32_MAX
 
 struct catalogue_item {
-    struct span id;     /* borrows: from the stage or reader */
-    struct span title;  /* empty: none yet */
+    struct span id;    /* borrows: from the stage or reader */
+    struct span title; /* empty: none yet */
     bool hidden;
     uint64_t from_seq;
 };
@@ -41,13 +41,12 @@ bool catalogue_hidden(const struct catalogue *catalogue, uint32_t item);
 MUST_CHECK enum status catalogue_find(struct catalogue *catalogue, struct span id,
                                       uint32_t *ret_item, struct error *err);
 /* The number of an id, given now (row from_seq without title) when it is new. LIMIT: items_max. */
-MUST_CHECK enum status catalogue_add(struct catalogue *catalogue, struct span id,
-                                     uint64_t from_seq, uint32_t *ret_item, struct error *err);
+MUST_CHECK enum status catalogue_add(struct catalogue *catalogue, struct span id, uint64_t from_seq,
+                                     uint32_t *ret_item, struct error *err);
 /* Title and/or hidden flag take effect for sequence numbers >= from_seq. An unchanged value writes
  * nothing. title.data == NULL: keep. */
-MUST_CHECK enum status catalogue_set(struct catalogue *catalogue, uint32_t item,
-                                     uint64_t from_seq, struct span title, bool hidden,
-                                     struct error *err);
+MUST_CHECK enum status catalogue_set(struct catalogue *catalogue, uint32_t item, uint64_t from_seq,
+                                     struct span title, bool hidden, struct error *err);
 /* The newest row (pending included). */
 MUST_CHECK enum status catalogue_get(struct catalogue *catalogue, uint32_t item,
                                      struct catalogue_item *ret_item, struct error *err);
@@ -69,8 +68,7 @@ MUST_CHECK enum status catalogue_read_number(struct store_reader *reader, struct
 /* Calls visit for each change with after < from_seq <= upto, in (from_seq, item) order. */
 typedef enum status (*catalogue_visit)(void *context, uint32_t item,
                                        const struct catalogue_item *row, struct error *err);
-MUST_CHECK enum status catalogue_changes(struct store_reader *reader, uint64_t after,
-                                         uint64_t upto, catalogue_visit visit, void *context,
-                                         struct error *err);
+MUST_CHECK enum status catalogue_changes(struct store_reader *reader, uint64_t after, uint64_t upto,
+                                         catalogue_visit visit, void *context, struct error *err);
 
 #endif

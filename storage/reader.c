@@ -168,6 +168,35 @@ enum status store_scan(struct store_reader *reader, enum store_table table, stru
     return STATUS_OK;
 }
 
+enum status store_at_or_below(struct store_reader *reader, enum store_table table, struct span key,
+                              struct span *ret_key, struct span *ret_value, struct error *err) {
+    assert(key.size > 0 && key.size <= STORE_KEY_BYTES_MAX);
+
+    MDB_cursor *cursor = NULL;
+    MDB_val found = lmdb_val(key);
+    MDB_val stored;
+    int code = reader_cursor(reader, table, &cursor);
+    if (code == 0) { code = mdb_cursor_get(cursor, &found, &stored, MDB_SET_RANGE); }
+    if (code == MDB_NOTFOUND) {
+        code = mdb_cursor_get(cursor, &found, &stored, MDB_LAST);
+    } else if (code == 0 && !span_equal(lmdb_span(&found), key)) {
+        code = mdb_cursor_get(cursor, &found, &stored, MDB_PREV);
+    }
+    if (code == MDB_NOTFOUND) {
+        return error_set(err, STATUS_NOT_FOUND, "table %s has no key so small",
+                         store_table_name(table));
+    }
+    if (code != 0) { return reader_failed(reader, code, table, key, err); }
+
+    struct span value;
+    enum status status =
+        store_value_check(table, lmdb_span(&found), lmdb_span(&stored), &value, err);
+    if (status != STATUS_OK) { return status; }
+    *ret_key = lmdb_span(&found);
+    *ret_value = value;
+    return STATUS_OK;
+}
+
 enum status store_last(struct store_reader *reader, enum store_table table, struct span *ret_key,
                        struct span *ret_value, struct error *err) {
     MDB_cursor *cursor = NULL;

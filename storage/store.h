@@ -27,12 +27,12 @@
 #define STORE_KEY_BYTES_MAX   511u
 
 enum store_table {
-    STORE_META,         /* name -> bytes; not part of any digest */
-    STORE_USERS,        /* user id -> sequence */
-    STORE_SEEN,         /* user id, chunk -> delta-coded item numbers */
-    STORE_PUBLISHED,    /* user id -> last published list */
-    STORE_ITEMS,        /* item number, from_seq (big-endian) -> id, title, hidden */
-    STORE_ITEM_IDS,     /* item id -> item number */
+    STORE_META,      /* name -> bytes; not part of any digest */
+    STORE_USERS,     /* user id -> sequence */
+    STORE_SEEN,      /* user id, chunk -> delta-coded item numbers */
+    STORE_PUBLISHED, /* user id -> last published list */
+    STORE_ITEMS,     /* item number, from_seq (big-endian) -> id, title, hidden */
+    STORE_ITEM_IDS,  /* item id -> item number */
     STORE_ITEM_CHANGES, /* from_seq, item number (big-endian) -> nothing: what the learner must look at again */
     STORE_TRAINING_LOG, /* seq (big-endian) -> row */
     STORE_SUMS,         /* name -> live evaluation sums */
@@ -49,10 +49,10 @@ struct store;
 struct store_reader;
 
 struct store_settings {
-    const char *path;      /* folder; made when absent */
-    uint64_t map_bytes;    /* first map size; doubles when full */
+    const char *path;   /* folder; made when absent */
+    uint64_t map_bytes; /* first map size; doubles when full */
     uint64_t map_bytes_max;
-    bool read_only;        /* iloractl fsck on a stopped daemon's state */
+    bool read_only; /* iloractl fsck on a stopped daemon's state */
 };
 
 struct store_usage {
@@ -84,17 +84,19 @@ typedef bool (*store_visit)(void *context, struct span key, struct span value);
 MUST_CHECK enum status store_scan(struct store_reader *reader, enum store_table table,
                                   struct span first, store_visit visit, void *context,
                                   struct error *err);
+/* The largest key <= key (and its value); NOT_FOUND when there is none. */
+MUST_CHECK enum status store_at_or_below(struct store_reader *reader, enum store_table table,
+                                         struct span key, struct span *ret_key,
+                                         struct span *ret_value, struct error *err);
 /* The last key of a table (and its value); NOT_FOUND when empty. */
 MUST_CHECK enum status store_last(struct store_reader *reader, enum store_table table,
-                                  struct span *ret_key, struct span *ret_value,
-                                  struct error *err);
+                                  struct span *ret_key, struct span *ret_value, struct error *err);
 
 /* ---- the stage -------------------------------------------------------------------------------- */
 
 struct stage;
 
-MUST_CHECK enum status stage_open(struct store *store, struct stage **ret_stage,
-                                  struct error *err);
+MUST_CHECK enum status stage_open(struct store *store, struct stage **ret_stage, struct error *err);
 void stage_close(struct stage *stage);
 
 /* The pending value if there is one, else LMDB's. NOT_FOUND also for a pending delete. ret_value

@@ -23,14 +23,18 @@ MUST_CHECK enum status training_log_put(struct stage *stage, const struct traini
 MUST_CHECK enum status training_log_get(struct stage *stage, uint64_t seq,
                                         struct training_row *ret_row, struct error *err);
 /* Rows with seq in [first, last], at most max, into rows; *ret_count of them. thread: any, with its
- * own reader. CORRUPT when a number is missing in between. */
-MUST_CHECK enum status training_log_read(struct store_reader *reader, uint64_t first,
-                                         uint64_t last, struct training_row *rows, int max,
-                                         int *ret_count, struct error *err);
+ * own reader. CORRUPT when a number is missing, at the front or in between; rows beyond the last one
+ * held are simply not there yet. */
+MUST_CHECK enum status training_log_read(struct store_reader *reader, uint64_t first, uint64_t last,
+                                         struct training_row *rows, int max, int *ret_count,
+                                         struct error *err);
 /* Remembers a trim of rows below seq. */
 MUST_CHECK enum status training_log_trim(struct stage *stage, uint64_t seq, struct error *err);
-/* Erases user_key, item and window of all rows of a user, keeping seq, position and marks: the row
- * then teaches nothing. (forget_user; PROTOCOL.md says when) */
+/* Remembers to erase user_key (0), item (ITEM_ERASED), weight (0), window and exclusions of all
+ * committed rows of a user in [first, last], keeping seq, position, time and marks: the row then teaches
+ * nothing. Done inside the next stage_commit and part of no digest. (forget_user; PROTOCOL.md says
+ * when) */
+#define ITEM_ERASED UINT32_MAX
 MUST_CHECK enum status training_log_erase(struct stage *stage, struct store_reader *reader,
                                           uint64_t user_key, uint64_t first, uint64_t last,
                                           struct error *err);
@@ -42,8 +46,8 @@ MUST_CHECK enum status training_exclusions_put(struct stage *stage, uint64_t seq
                                                struct error *err);
 /* A row without exclusions gives count 0. */
 MUST_CHECK enum status training_exclusions_read(struct store_reader *reader, uint64_t seq,
-                                                uint32_t *items, uint32_t max,
-                                                uint32_t *ret_count, struct error *err);
+                                                uint32_t *items, uint32_t max, uint32_t *ret_count,
+                                                struct error *err);
 /* training_log_trim trims both tables.
  *
  * Smallest and largest seq held; NOT_FOUND when empty. */
