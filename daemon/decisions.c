@@ -394,11 +394,11 @@ static enum status follow_decisions(struct engine *engine, struct error *err)
             if (status != STATUS_OK) { return status; }
         }
         decide_recorded_version(engine);
-        state->rates = (struct core_rates){d->lm_rate, d->eval_rate, d->eval_lm_rate,
-                                           d->fast_share};
     }
+    state->rates =
+        (struct core_rates){d->lm_rate, d->eval_rate, d->eval_lm_rate, d->fast_share};
     state->in_force = d->in_force;
-    return follow_settings(engine, err);
+    return STATUS_OK;
 }
 
 static enum status follow_check(const struct engine *engine, struct error *err)
@@ -451,5 +451,7 @@ enum status engine_close_followed(struct engine *engine, struct error *err)
     if (status != STATUS_OK) { return status; }
     memcpy(state->evaluation_digest, record->evaluation_digest, SHA256_BYTES);
     memcpy(state->chain, engine->follow_chain, SHA256_BYTES);
+    status = follow_settings(engine, err); /* META only: after the digests, as when it was closed */
+    if (status != STATUS_OK) { return status; }
     return core_state_save(state, engine->doors.stage, err);
 }

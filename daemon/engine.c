@@ -284,35 +284,9 @@ static enum status feed_item(struct engine *engine, const struct event *event, s
     return STATUS_OK;
 }
 
-enum status engine_hide_item(struct engine *engine, struct span item_id, struct error *err)
-{
-    uint32_t item;
-    enum status status = catalogue_find(engine->doors.catalogue, item_id, &item, err);
-    if (status != STATUS_OK) { return status; }
-    status = catalogue_set(engine->doors.catalogue, item, engine->state.seq + 1,
-                           span_make(NULL, 0), true, err);
-    if (status == STATUS_OK) { engine->hidden[item] = 1; }
-    return status;
-}
-
-enum status engine_forget_user(struct engine *engine, struct span user, struct error *err)
-{
-    uint64_t key = hash64(user, (uint64_t)engine->doors.settings->train_seed);
-    if (engine->epoch.forgotten_count == EPOCH_FORGOTTEN_MAX) {
-        return error_set(err, STATUS_MALFORMED, "more than %d users to forget in one epoch",
-                         EPOCH_FORGOTTEN_MAX);
-    }
-    enum status status = engine_control(engine, TRAINING_FORGET, key, err);
-    if (status != STATUS_OK) { return status; }
-    status = sequence_forget(engine->doors.stage, user, err);
-    if (status != STATUS_OK) { return status; }
-    engine->epoch.forgotten[engine->epoch.forgotten_count] = key;
-    engine->epoch.forgotten_count++;
-    return STATUS_OK;
-}
-
-enum status engine_control(struct engine *engine, uint8_t mark, uint64_t argument,
-                           struct error *err)
+/* Puts a control in the queue for the next batch end. */
+static enum status queue_control(struct engine *engine, uint8_t mark, uint64_t argument,
+                                 struct error *err)
 {
     struct core_state *state = &engine->state;
     if (state->control_count == PENDING_CONTROLS_MAX) {
@@ -325,20 +299,48 @@ enum status engine_control(struct engine *engine, uint8_t mark, uint64_t argumen
     return STATUS_OK;
 }
 
+static enum status hide_item(struct engine *engine, struct span item_id, struct error *err)
+{
+    uint32_t item;
+    enum status status = catalogue_find(engine->doors.catalogue, item_id, &item, err);
+    if (status != STATUS_OK) { return status; }
+    status = catalogue_set(engine->doors.catalogue, item, engine->state.seq + 1,
+                           span_make(NULL, 0), true, err);
+    if (status == STATUS_OK) { engine->hidden[item] = 1; }
+    return status;
+}
+
+/* Forgets a user now: sequence, seen, published; the learner follows at the next batch end. */
+static enum status forget_user(struct engine *engine, struct span user, struct error *err)
+{
+    uint64_t key = hash64(user, (uint64_t)engine->doors.settings->train_seed);
+    if (engine->epoch.forgotten_count == EPOCH_FORGOTTEN_MAX) {
+        return error_set(err, STATUS_MALFORMED, "more than %d users to forget in one epoch",
+                         EPOCH_FORGOTTEN_MAX);
+    }
+    enum status status = queue_control(engine, TRAINING_FORGET, key, err);
+    if (status != STATUS_OK) { return status; }
+    status = sequence_forget(engine->doors.stage, user, err);
+    if (status != STATUS_OK) { return status; }
+    engine->epoch.forgotten[engine->epoch.forgotten_count] = key;
+    engine->epoch.forgotten_count++;
+    return STATUS_OK;
+}
+
 static enum status feed_control(struct engine *engine, const struct event *event,
                                 struct error *err)
 {
     bool strict = engine->doors.settings->engine_strict;
     enum status status = STATUS_OK;
     switch (event->command) {
-    case CONTROL_FORGET_USER: status = engine_forget_user(engine, event->user, err); break;
-    case CONTROL_HIDE_ITEM: status = engine_hide_item(engine, event->item, err); break;
+    case CONTROL_FORGET_USER: status = forget_user(engine, event->user, err); break;
+    case CONTROL_HIDE_ITEM: status = hide_item(engine, event->item, err); break;
     case CONTROL_ROLLBACK:
-        status = engine_control(engine, TRAINING_ROLLBACK, event->version, err);
+        status = queue_control(engine, TRAINING_ROLLBACK, event->version, err);
         break;
     case CONTROL_PUBLISH_NOW:
         if (strict) { return error_set(err, STATUS_MALFORMED, "publish_now in strict mode"); }
-        status = engine_control(engine, TRAINING_VERSION, 0, err);
+        status = queue_control(engine, TRAINING_VERSION, 0, err);
         break;
     case CONTROL_SET:
         (void)snprintf(engine->set_key, sizeof(engine->set_key), "%.*s", SPAN_ARG(event->key));

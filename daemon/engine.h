@@ -85,16 +85,6 @@ struct engine_announcement {
 MUST_CHECK enum status engine_announce(struct engine *engine,
                                        const struct engine_announcement *announcement,
                                        struct error *err);
-/* Puts a control in the queue for the next batch end (mark: ROLLBACK, FORGET, VERSION); MALFORMED
- * when PENDING_CONTROLS_MAX wait already. */
-MUST_CHECK enum status engine_control(struct engine *engine, uint8_t mark, uint64_t argument,
-                                      struct error *err);
-/* Forgets a user now: sequence, seen, published; the learner follows at the next batch end. */
-MUST_CHECK enum status engine_forget_user(struct engine *engine, struct span user,
-                                          struct error *err);
-MUST_CHECK enum status engine_hide_item(struct engine *engine, struct span item,
-                                        struct error *err);
-
 struct engine_close {
     uint8_t owner[OWNER_BYTES];
     bool claim;              /* "here I am": nothing but the record */
@@ -127,6 +117,9 @@ MUST_CHECK enum status engine_begin(struct engine *engine, struct error *err);
 const struct stream_position *engine_positions(const struct engine *engine, int *ret_count);
 /* Rows of the training log below this are needed by nobody: trimmed with the next close. */
 void engine_trim_below(struct engine *engine, uint64_t seq);
+/* Publishes a control record (JSON) to our own input in this epoch's transaction. */
+MUST_CHECK enum status engine_publish_control(struct engine *engine, struct span json,
+                                              struct error *err);
 /* A `set` control record arrived: key and value, once. */
 bool engine_take_set(struct engine *engine, char key[128], char value[CONFIG_TEXT_BYTES]);
 

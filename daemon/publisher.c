@@ -167,6 +167,13 @@ enum status publish_metrics(struct engine *engine, struct error *err)
                             span_make(key, (size_t)key_size), buffer_span(&engine->message), err);
 }
 
+enum status engine_publish_control(struct engine *engine, struct span json, struct error *err)
+{
+    bool control = engine->state.partitions[STREAM_CONTROL] > 0;
+    return epoch_output_add(&engine->epoch, control ? STREAM_CONTROL : STREAM_EVENTS, 0, -1,
+                            span_make(NULL, 0), json, err);
+}
+
 /* ---- versions ---------------------------------------------------------------------------------- */
 
 struct file_list {

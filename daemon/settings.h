@@ -81,6 +81,9 @@
     X(REAL,     sasrec, replay_users, "", "1", 0, 16, "", SETTING_FLAG_O, "replayed users a distinct user of the batch") \
     X(BOOL,     sasrec, title_vectors, "", "yes", 0, 1, "", SETTING_FLAG_O, "start items from their titles (needs a base model)") \
     X(INTEGER,  counters, neighbours, "", "128", 8, 4096, "", SETTING_FLAG_O, "co-visitation neighbours kept an item") \
+    X(INTEGER,  counters, span, "items", "50", 1, 100, "", SETTING_FLAG_O, "items of the history paired with a new one") \
+    X(INTEGER,  counters, history_span, "items", "5", 1, 100, "", SETTING_FLAG_O, "newest items that co-visitation scores from") \
+    X(REAL,     counters, half_life, "events", "20000", 1, 1e12, "", SETTING_FLAG_O, "events after which decayed popularity is halved") \
     X(INTEGER,  train, batch_events, "events", "256", 1, 4096, "", SETTING_FLAG_O, "events learned from at once; a multiple of group_events") \
     X(DURATION, train, batch_interval, "s", "5 s", 10000, 3.6e9, "", SETTING_FLAG_R, "a smaller batch is cut after this time (recorded mode)") \
     X(INTEGER,  train, micro_batch_tokens, "tokens", "4096", 64, 65536, "", SETTING_FLAG_O, "tokens of one packed forward") \

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * core.h - what the core thread owns, shared by its rooms only: pipeline.c (life and loop), start.c
+ * (the start procedure), core_open.c (opening and closing), core_versions.c (versions held).
+ */
+#ifndef DAEMON_CORE_H
+#define DAEMON_CORE_H
+
+#include "base/file.h"
+#include "base/ring.h"
+#include "daemon/commit.h"
+#include "daemon/engine.h"
+#include "daemon/ledger.h"
+#include "daemon/learner_thread.h"
+#include "daemon/pipeline.h"
+#include "daemon/poll_thread.h"
+#include "storage/catalogue.h"
+
+#define CORE_VERSIONS_MAX 96
+
+struct core_metrics {
+    struct metric *applied, *duplicate, *dead, *filtered;
+    struct metric *prediction_age, *commit_time, *trained_rows, *trained_tokens;
+    struct metric *in_force, *lag, *queued_max, *lmdb_used;
+};
+
+struct core {
+    struct shared *shared;
+    const struct pipeline_options *options;
+    struct settings settings;      /* the core's own copy; reloadable ones change */
+    struct settings start_settings; /* as at start: the learner's; never changes */
+    char path[FILE_PATH_BYTES_MAX]; /* [state] path */
+    int lock_fd;                   /* flock on <path>/lock; -1 = not held */
+    uint8_t owner[OWNER_BYTES];
+
+    struct store *store;
+    struct store_reader *reader;   /* start only */
+    struct stage *stage;
+    struct catalogue *catalogue;
+    struct inbound *inbound;
+    struct backend *backend;       /* one thread: the fast tier */
+    struct ranker *ranker;
+    struct stream *stream;
+    struct learner_thread *learner;
+    struct learner_identity identity;
+    struct ring *ring;
+    struct poll_thread *poll;
+    struct engine *engine;
+    struct commit_doors doors;
+    struct core_metrics metrics;
+
+    struct learner_delivery held[CORE_VERSIONS_MAX]; /* delivered or loaded, by number */
+    int held_count;
+    bool door_failed;              /* a door met an error: kept here */
+    struct error door_error;
+
+    /* loop */
+    int64_t epoch_began_us, batch_cut_us, version_marked_us, rates_us, heartbeat_us, shown_us;
+    uint64_t batch_end_seen, version_seq_seen;
+    int64_t oldest_arrival_us;
+    uint64_t shown_seq;
+    double lm_user_us;             /* measured time of one user's language-model score */
+    bool disk_full;
+    bool ready;                    /* the start procedure is over */
+};
+
+/* core_open.c */
+MUST_CHECK enum status core_open_state(struct core *core, struct error *err);
+MUST_CHECK enum status core_open_stream(struct core *core, struct error *err);
+MUST_CHECK enum status core_open_engine_parts(struct core *core, struct error *err);
+void core_close(struct core *core);
+/* Beats and says whether to go on; for every wait. */
+bool core_wait(void *core);
+void core_say(struct core *core, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* start.c: PROTOCOL.md, Start. Leaves core->engine ready and positions assigned. */
+MUST_CHECK enum status core_start(struct core *core, struct error *err);
+
+/* core_versions.c */
+/* engine_doors.version and .score */
+struct version *core_version_door(void *core, uint64_t number);
+enum status core_score_door(void *core, struct version *version,
+                            const struct score_request *requests, int count, float *ret_logprobs,
+                            struct error *err);
+/* Takes what the learner delivered into the held list. */
+void core_versions_collect(struct core *core);
+/* Announces what is delivered and pending, in order; *ret_count how many. */
+MUST_CHECK enum status core_versions_announce(struct core *core, int *ret_count,
+                                              struct error *err);
+/* Gives back versions nobody can need any more; shows the one in force. */
+void core_versions_trim(struct core *core);
+/* After a refold in recorded mode: the newest version held, at most `number`; NOT_FOUND. */
+MUST_CHECK enum status core_versions_newest(struct core *core, uint64_t number,
+                                            uint64_t *ret_number, struct error *err);
+
+#endif

@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * learner_thread.c - the learner's loop: jobs of the core first, then the next batch of the log.
+ *
+ * Why it exists: training takes seconds and scoring must not wait that long; both need the device, so
+ * one thread owns it and takes scoring jobs between micro-batches.
+ * Rule: the loop is a function of the training log. A mark that was put on the last row after its batch
+ * was learned (an idle stream) is looked at before the next row.
+ * Failure: the first error stops the daemon; what was not made durable is made again by replay.
+ * Thread: learner, except where said. */
+#include "daemon/learner_thread.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "daemon/learner_parts.h"
+
+#define IDLE_WAIT_US   100000
+#define ANSWER_WAIT_US 200000
+
+static void wait_us(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t us)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_MONOTONIC, &until); /* cannot fail with these arguments */
+    int64_t ns = until.tv_nsec + us * 1000;
+    until.tv_sec += ns / 1000000000;
+    until.tv_nsec = ns % 1000000000;
+    (void)pthread_cond_timedwait(condition, lock, &until); /* the caller looks again either way */
+}
+
+/* ---- jobs -------------------------------------------------------------------------------------- */
+
+/* Does the job that waits, if any. Called with the lock free. */
+static void serve_job(struct learner_thread *t)
+{
+    pthread_mutex_lock(&t->lock);
+    enum learner_job job = t->job_done ? JOB_NONE : t->job;
+    pthread_mutex_unlock(&t->lock);
+    if (job == JOB_NONE) { return; }
+
+    struct error err = {0};
+    enum status status;
+    struct version *version = NULL;
+    if (job == JOB_LOAD) {
+        status = learner_keep_load(t, t->job_number, &version, &err);
+    } else {
+        status = learner_score_items(t->learner, t->job_version, t->job_requests, t->job_count,
+                                     t->job_logprobs, &err);
+    }
+    pthread_mutex_lock(&t->lock);
+    if (job == JOB_LOAD) { t->job_version = version; }
+    t->job_status = status;
+    t->job_error = err;
+    t->job_done = true;
+    pthread_cond_broadcast(&t->answer);
+    pthread_mutex_unlock(&t->lock);
+}
+
+/* Between micro-batches. */
+static void beat(void *context)
+{
+    struct learner_thread *t = context;
+    shared_beat(t->shared, THREAD_LEARNER);
+    serve_job(t);
+}
+
+/* thread: core. Waits for the job it has set; lock held on entry and exit. */
+static enum status await_job(struct learner_thread *t, bool (*wait)(void *), void *wait_context,
+                             struct error *err)
+{
+    pthread_cond_signal(&t->wake);
+    while (!t->job_done && !t->failed && !t->stopping) {
+        wait_us(&t->answer, &t->lock, ANSWER_WAIT_US);
+        pthread_mutex_unlock(&t->lock);
+        bool go_on = wait(wait_context);
+        pthread_mutex_lock(&t->lock);
+        /* The learner may be reading the request: it must be left in place until it is done. */
+        if (!go_on && t->job == JOB_NONE) { break; }
+    }
+    if (!t->job_done) {
+        t->job = JOB_NONE;
+        if (t->failed) {
+            *err = t->failure;
+            return t->failure.code;
+        }
+        return error_set(err, STATUS_AGAIN, "the learner is stopping");
+    }
+    t->job = JOB_NONE;
+    t->job_done = false;
+    if (t->job_status != STATUS_OK) { *err = t->job_error; }
+    return t->job_status;
+}
+
+enum status learner_thread_load(struct learner_thread *t, uint64_t number, bool (*wait)(void *),
+                                void *wait_context, struct version **ret_version,
+                                struct error *err)
+{
+    pthread_mutex_lock(&t->lock);
+    assert(t->job == JOB_NONE);
+    t->job_number = number;
+    t->job_version = NULL;
+    t->job_done = false;
+    t->job = JOB_LOAD;
+    enum status status = await_job(t, wait, wait_context, err);
+    if (status == STATUS_OK) { *ret_version = t->job_version; }
+    pthread_mutex_unlock(&t->lock);
+    return status;
+}
+
+enum status learner_thread_score(struct learner_thread *t, struct version *version,
+                                 const struct score_request *requests, int count,
+                                 bool (*wait)(void *), void *wait_context, float *ret_logprobs,
+                                 struct error *err)
+{
+    pthread_mutex_lock(&t->lock);
+    assert(t->job == JOB_NONE);
+    t->job_version = version;
+    t->job_requests = requests;
+    t->job_count = count;
+    t->job_logprobs = ret_logprobs;
+    t->job_done = false;
+    t->job = JOB_SCORE;
+    enum status status = await_job(t, wait, wait_context, err);
+    pthread_mutex_unlock(&t->lock);
+    return status;
+}
+
+/* ---- what the core asks ------------------------------------------------------------------------ */
+
+void learner_thread_reach(struct learner_thread *t, uint64_t seq)
+{
+    pthread_mutex_lock(&t->lock);
+    t->reach = seq;
+    pthread_cond_signal(&t->wake);
+    pthread_mutex_unlock(&t->lock);
+}
+
+uint64_t learner_thread_seq(struct learner_thread *t)
+{
+    pthread_mutex_lock(&t->lock);
+    uint64_t seq = t->seq;
+    pthread_mutex_unlock(&t->lock);
+    return seq;
+}
+
+uint64_t learner_thread_trim_seq(struct learner_thread *t)
+{
+    pthread_mutex_lock(&t->lock);
+    uint64_t seq = t->trim_seq;
+    pthread_mutex_unlock(&t->lock);
+    return seq;
+}
+
+void learner_thread_keep_from(struct learner_thread *t, uint64_t number)
+{
+    pthread_mutex_lock(&t->lock);
+    t->keep_from = number;
+    pthread_mutex_unlock(&t->lock);
+}
+
+bool learner_thread_take(struct learner_thread *t, struct learner_delivery *ret_delivery)
+{
+    pthread_mutex_lock(&t->lock);
+    bool some = t->delivery_count > 0;
+    if (some) {
+        *ret_delivery = t->deliveries[0];
+        t->delivery_count--;
+        memmove(t->deliveries, t->deliveries + 1,
+                (size_t)t->delivery_count * sizeof(t->deliveries[0]));
+        pthread_cond_signal(&t->wake);
+    }
+    pthread_mutex_unlock(&t->lock);
+    return some;
+}
+
+/* Waits for room: in strict mode the core stops at A_v, so the list drains. */
+static void deliver(struct learner_thread *t, const struct learner_delivery *delivery)
+{
+    pthread_mutex_lock(&t->lock);
+    while (t->delivery_count == DELIVERIES_MAX && !t->stopping) {
+        wait_us(&t->wake, &t->lock, IDLE_WAIT_US);
+        pthread_mutex_unlock(&t->lock);
+        beat(t);
+        pthread_mutex_lock(&t->lock);
+    }
+    if (t->delivery_count < DELIVERIES_MAX) {
+        t->deliveries[t->delivery_count] = *delivery;
+        t->delivery_count++;
+    } else if (delivery->version != NULL) {
+        version_give(delivery->version);
+    }
+    pthread_mutex_unlock(&t->lock);
+}
+
+/* ---- marks ------------------------------------------------------------------------------------- */
+
+static enum status roll_back(struct learner_thread *t, uint64_t target, char reason[128],
+                             struct error *err)
+{
+    struct version *version;
+    enum status status = learner_keep_load(t, target, &version, err);
+    if (status == STATUS_NOT_FOUND) {
+        (void)snprintf(reason, 128, "version %" PRIu64 " is not held", target); /* fits */
+        return STATUS_OK;
+    }
+    if (status != STATUS_OK) { return status; }
+    status = learner_restore_version(t->learner, version, err);
+    version_give(version);
+    return status;
+}
+
+static enum status make_version(struct learner_thread *t, const struct training_row *row,
+                                struct error *err)
+{
+    struct learner_delivery delivery = {.number = row->version};
+    enum status status = STATUS_OK;
+    if ((row->marks & TRAINING_ROLLBACK) != 0) {
+        status = roll_back(t, row->argument, delivery.reason, err);
+        if (status != STATUS_OK) { return status; }
+    }
+    if (delivery.reason[0] == '\0') {
+        status = learner_keep_version(t, row->version, &delivery.version, err);
+        if (status != STATUS_OK) { return status; }
+    }
+    deliver(t, &delivery);
+    t->versions_since_checkpoint++;
+    bool replaying = learner_seq(t->learner) <= t->replay_to;
+    bool rolled_back = (row->marks & TRAINING_ROLLBACK) != 0;
+    if (!replaying && !rolled_back &&
+        t->versions_since_checkpoint < (int)t->settings->publish_checkpoint_every) {
+        return STATUS_OK;
+    }
+    return learner_keep_checkpoint(t, err);
+}
+
+/* What the marks of the row that ended a batch ask for, once. */
+static enum status obey_marks(struct learner_thread *t, const struct training_row *row,
+                              struct error *err)
+{
+    if ((row->marks & TRAINING_FORGET) != 0) { learner_forget(t->learner, row->argument); }
+    if ((row->marks & TRAINING_VERSION) != 0 && row->version > learner_version(t->learner)) {
+        return make_version(t, row, err);
+    }
+    return STATUS_OK;
+}
+
+/* ---- batches ----------------------------------------------------------------------------------- */
+
+static void show_batch(void *context, struct shared_picture *picture)
+{
+    const struct learner_thread *t = ((const void **)context)[0];
+    const struct batch_stats *stats = ((const void **)context)[1];
+    picture->learner_seq = learner_seq(t->learner);
+    picture->version_newest = learner_version(t->learner);
+    picture->lm_rows = t->lm_rows;
+    picture->lm_tokens = t->lm_tokens;
+    picture->sasrec_loss = stats->sasrec.loss;
+    if (stats->lm_rows > 0) {
+        picture->lm_loss = stats->lm.item_loss + stats->lm.title_loss;
+        picture->experts = (int)t->settings->ilora_experts;
+        memcpy(picture->expert_weight, stats->lm.expert_weight, sizeof(picture->expert_weight));
+    }
+    picture->figure_count = learner_figures(t->learner, picture->figures, FIGURES_MAX);
+    picture->pair_count = learner_pairs(t->learner, picture->pairs,
+                                        (int)(sizeof(picture->pairs) / sizeof(picture->pairs[0])));
+}
+
+/* Reads the next whole batch; *ret_count 0 when the log does not hold one yet. */
+static enum status read_batch(struct learner_thread *t, uint64_t reach, int *ret_count,
+                              struct error *err)
+{
+    uint64_t first = learner_seq(t->learner) + 1;
+    *ret_count = 0;
+    if (first > reach) { return STATUS_OK; }
+    uint64_t last = first + BATCH_EVENTS_MAX - 1;
+    if (last > reach) { last = reach; }
+    int count = 0;
+    enum status status = training_log_read(t->reader, first, last, t->rows, BATCH_EVENTS_MAX,
+                                           &count, err);
+    if (status != STATUS_OK) { return status; }
+    for (int i = 0; i < count; i++) {
+        if ((t->rows[i].marks & TRAINING_BATCH_END) == 0) { continue; }
+        *ret_count = i + 1;
+        return STATUS_OK;
+    }
+    return STATUS_OK;
+}
+
+/* Marks that came after the batch was learned. */
+static enum status late_marks(struct learner_thread *t, struct error *err)
+{
+    uint64_t seq = learner_seq(t->learner);
+    if (seq == 0) { return STATUS_OK; }
+    int count = 0;
+    enum status status = training_log_read(t->reader, seq, seq, t->rows, 1, &count, err);
+    if (status != STATUS_OK || count == 0) { return status; }
+    return obey_marks(t, &t->rows[0], err);
+}
+
+/* Learns one batch if there is one; *ret_idle true when there was none. */
+static enum status learn(struct learner_thread *t, uint64_t reach, bool *ret_idle,
+                         struct error *err)
+{
+    *ret_idle = true;
+    enum status status = store_reader_renew(t->reader, err);
+    if (status != STATUS_OK) { return status; }
+    status = late_marks(t, err);
+    if (status != STATUS_OK) { return status; }
+    int count = 0;
+    status = read_batch(t, reach, &count, err);
+    if (status != STATUS_OK || count == 0) { return status; }
+
+    struct batch_stats stats = {0};
+    status = learner_batch(t->learner, t->rows, count, beat, t, &stats, err);
+    if (status != STATUS_OK) {
+        return error_wrap(err, "learning rows %" PRIu64 " to %" PRIu64, t->rows[0].seq,
+                          t->rows[count - 1].seq);
+    }
+    t->lm_rows += (uint64_t)stats.lm_rows;
+    t->lm_tokens += (uint64_t)stats.lm_tokens;
+    status = obey_marks(t, &t->rows[count - 1], err);
+    if (status != STATUS_OK) { return status; }
+    const void *context[2] = {t, &stats};
+    shared_picture_update(t->shared, show_batch, context);
+    pthread_mutex_lock(&t->lock);
+    t->seq = learner_seq(t->learner);
+    pthread_mutex_unlock(&t->lock);
+    *ret_idle = false;
+    return STATUS_OK;
+}
+
+static enum status loop(struct learner_thread *t, struct error *err)
+{
+    for (;;) {
+        shared_beat(t->shared, THREAD_LEARNER);
+        serve_job(t);
+        pthread_mutex_lock(&t->lock);
+        bool stopping = t->stopping;
+        uint64_t reach = t->reach;
+        pthread_mutex_unlock(&t->lock);
+        if (stopping) { return STATUS_OK; }
+        bool idle;
+        enum status status = learn(t, reach, &idle, err);
+        if (status != STATUS_OK) { return status; }
+        if (!idle) { continue; }
+        store_reader_reset(t->reader);
+        pthread_mutex_lock(&t->lock);
+        if (!t->stopping && t->reach == reach && (t->job == JOB_NONE || t->job_done)) {
+            wait_us(&t->wake, &t->lock, IDLE_WAIT_US);
+        }
+        pthread_mutex_unlock(&t->lock);
+    }
+}
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+static void fail(struct learner_thread *t, enum status status, const struct error *err)
+{
+    pthread_mutex_lock(&t->lock);
+    t->failed = true;
+    t->failure = *err;
+    pthread_cond_broadcast(&t->answer);
+    pthread_mutex_unlock(&t->lock);
+    shared_stop(t->shared, status, err);
+}
+
+/* Version 0 is the state before anything was learned; it is written before epoch 1. */
+static enum status first_version(struct learner_thread *t, struct error *err)
+{
+    if (learner_seq(t->learner) > 0) { return STATUS_OK; }
+    struct version *version;
+    enum status status = learner_keep_version(t, 0, &version, err);
+    if (status == STATUS_OK) { version_give(version); }
+    return status;
+}
+
+static void *run(void *context)
+{
+    struct learner_thread *t = context;
+    struct error err = {0};
+    enum status status = learner_parts_open(t, &err);
+    if (status == STATUS_OK) { status = first_version(t, &err); }
+    if (status != STATUS_OK) {
+        fail(t, status, &err);
+        return NULL;
+    }
+    pthread_mutex_lock(&t->lock);
+    t->opened = true;
+    t->seq = learner_seq(t->learner);
+    pthread_cond_broadcast(&t->answer);
+    pthread_mutex_unlock(&t->lock);
+
+    shared_watch(t->shared, THREAD_LEARNER, true);
+    status = loop(t, &err);
+    if (status != STATUS_OK) { fail(t, status, &err); }
+    shared_watch(t->shared, THREAD_LEARNER, false);
+    if (status == STATUS_OK && t->stop_budget_us > 0 && learner_seq(t->learner) > 0 &&
+        learner_keep_checkpoint(t, &err) != STATUS_OK) {
+        LOG_DEBUG("no checkpoint at the end: %s; the next start replays", err.text);
+    }
+    return NULL;
+}
+
+enum status learner_thread_start(const struct settings *settings, struct shared *shared,
+                                 struct store *store, const char *state_path,
+                                 struct learner_thread **ret_thread, struct error *err)
+{
+    struct learner_thread *t = memory_take_zeroed(1, sizeof(*t));
+    if (t == NULL) { return error_set(err, STATUS_NO_MEMORY, "the learner's thread"); }
+    t->settings = settings;
+    t->shared = shared;
+    t->store = store;
+    (void)snprintf(t->state_path, sizeof(t->state_path), "%s", state_path); /* a checked path */
+    pthread_condattr_t attributes;
+    (void)pthread_condattr_init(&attributes);                            /* cannot fail here */
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);       /* a clock glibc has */
+    (void)pthread_mutex_init(&t->lock, NULL);                            /* cannot fail */
+    (void)pthread_cond_init(&t->wake, &attributes);                      /* cannot fail */
+    (void)pthread_cond_init(&t->answer, &attributes);                    /* cannot fail */
+    (void)pthread_condattr_destroy(&attributes);                         /* cannot fail */
+
+    struct store_reader *reader;
+    enum status status = store_reader_open(store, &reader, err);
+    if (status == STATUS_OK) {
+        uint64_t first;
+        status = training_log_bounds(reader, &first, &t->replay_to, err);
+        store_reader_close(reader);
+        if (status == STATUS_NOT_FOUND) { status = STATUS_OK; }
+    }
+    if (status == STATUS_OK) {
+        t->reach = t->replay_to;
+        int code = pthread_create(&t->thread, NULL, run, t);
+        if (code != 0) { status = error_errno(err, code, "starting the learner's thread"); }
+        t->thread_started = code == 0;
+    }
+    if (status != STATUS_OK) {
+        learner_thread_stop(t, 0);
+        return status;
+    }
+    *ret_thread = t;
+    return STATUS_OK;
+}
+
+enum status learner_thread_wait_open(struct learner_thread *t, bool (*wait)(void *),
+                                     void *wait_context, struct learner_identity *ret_identity,
+                                     struct error *err)
+{
+    enum status status = STATUS_OK;
+    pthread_mutex_lock(&t->lock);
+    while (!t->opened && !t->failed && status == STATUS_OK) {
+        wait_us(&t->answer, &t->lock, ANSWER_WAIT_US);
+        pthread_mutex_unlock(&t->lock);
+        if (!wait(wait_context)) { status = error_set(err, STATUS_AGAIN, "stopped while opening"); }
+        pthread_mutex_lock(&t->lock);
+    }
+    if (t->failed) {
+        *err = t->failure;
+        status = t->failure.code;
+    }
+    if (status == STATUS_OK) { *ret_identity = t->identity; }
+    pthread_mutex_unlock(&t->lock);
+    return status;
+}
+
+void learner_thread_stop(struct learner_thread *t, int64_t budget_us)
+{
+    if (t == NULL) { return; }
+    if (t->thread_started) {
+        pthread_mutex_lock(&t->lock);
+        t->stopping = true;
+        t->stop_budget_us = budget_us;
+        pthread_cond_broadcast(&t->wake);
+        pthread_cond_broadcast(&t->answer);
+        pthread_mutex_unlock(&t->lock);
+        (void)pthread_join(t->thread, NULL); /* cannot fail: it was started and not joined */
+    }
+    for (int i = 0; i < t->delivery_count; i++) {
+        if (t->deliveries[i].version != NULL) { version_give(t->deliveries[i].version); }
+    }
+    learner_parts_close(t);
+    (void)pthread_cond_destroy(&t->wake);   /* nobody waits any more */
+    (void)pthread_cond_destroy(&t->answer); /* nobody waits any more */
+    (void)pthread_mutex_destroy(&t->lock);  /* free */
+    memory_free(t);
+}

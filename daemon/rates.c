@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * rates.c - multiplicative decrease under load, gentle increase without.
+ *
+ * Why it exists: nobody knows in advance how many events a second a device can train on; the backlog
+ * of the learner tells.
+ * Thread: core. */
+#include "daemon/rates.h"
+
+#define FIRST_LM_RATE    (1.0 / 64) /* a batch of 256 then costs 4 rows: seconds on the slowest CPU */
+#define LM_RATE_MIN      (1.0 / 1024)
+#define EVAL_SHARE_MIN   (1.0 / 16)
+#define FAST_SHARE_MIN   (1.0 / 64)
+#define DECREASE         0.7
+#define INCREASE         1.15
+#define BUSY_BATCHES     4 /* behind by more: too much */
+#define CALM_BATCHES     2 /* behind by less: there is time */
+
+struct core_rates rates_first(const struct settings *settings)
+{
+    struct core_rates rates = {.lm_rate = settings->train_lm_rate_max,
+                               .eval_rate = settings->eval_rate,
+                               .eval_lm_rate = settings->eval_lm_rate,
+                               .fast_share = settings->predict_fast_share};
+    if (!settings->engine_strict && rates.lm_rate > FIRST_LM_RATE) {
+        rates.lm_rate = FIRST_LM_RATE;
+    }
+    return rates;
+}
+
+static double towards(double value, double factor, double minimum, double maximum)
+{
+    value *= factor;
+    if (value < minimum) { value = minimum; }
+    return value > maximum ? maximum : value;
+}
+
+struct core_rates rates_next(const struct settings *settings, const struct core_rates *now,
+                             const struct rates_load *load)
+{
+    struct core_rates next = *now;
+    if (settings->engine_strict) { return next; }
+    next.eval_rate = settings->eval_rate;
+    double lm_max = settings->train_lm_rate_max, lm_min = lm_max * LM_RATE_MIN;
+    double eval_max = settings->eval_lm_rate, eval_min = eval_max * EVAL_SHARE_MIN;
+    double fast_max = settings->predict_fast_share, fast_min = fast_max * FAST_SHARE_MIN;
+    uint64_t batch = (uint64_t)settings->train_batch_events;
+    if (load->backlog > BUSY_BATCHES * batch) {
+        bool lm_at_min = now->lm_rate <= lm_min && now->eval_lm_rate <= eval_min;
+        if (now->eval_lm_rate > eval_min) {
+            next.eval_lm_rate = towards(now->eval_lm_rate, DECREASE, eval_min, eval_max);
+        } else {
+            next.lm_rate = towards(now->lm_rate, DECREASE, lm_min, lm_max);
+        }
+        bool far_behind = load->backlog > (uint64_t)settings->train_backlog_max / 2;
+        if (far_behind) { next.lm_rate = towards(now->lm_rate, DECREASE, lm_min, lm_max); }
+        if (lm_at_min && far_behind) {
+            next.fast_share = towards(now->fast_share, DECREASE, fast_min, fast_max);
+        }
+        return next;
+    }
+    if (load->backlog >= CALM_BATCHES * batch) { return next; }
+    if (now->fast_share < fast_max) {
+        next.fast_share = towards(now->fast_share, INCREASE, fast_min, fast_max);
+    } else if (now->lm_rate < lm_max) {
+        next.lm_rate = towards(now->lm_rate, INCREASE, lm_min, lm_max);
+    }
+    next.eval_lm_rate = towards(now->eval_lm_rate, INCREASE, eval_min, eval_max);
+    return next;
+}
