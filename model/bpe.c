@@ -116,13 +116,37 @@ fail:
 
 /* ---- where a word begins: its symbols ------------------------------------------------------------- */
 
+/* Unknown symbols wait until a known one follows, so that they can be fused into one. */
+struct unknown_run {
+    int32_t id; /* -1: unknown symbols vanish */
+    bool fuse;
+    bool pending;
+};
+
+static void add_known(struct unknown_run *run, int32_t id, int32_t *ids, size_t *count) {
+    if (run->pending) { ids[(*count)++] = run->id; }
+    run->pending = false;
+    ids[(*count)++] = id;
+}
+
+static void add_unknown(struct unknown_run *run, int32_t *ids, size_t *count) {
+    if (run->id < 0) { return; }
+    if (run->pending && !run->fuse) { ids[(*count)++] = run->id; }
+    run->pending = true;
+}
+
 static size_t symbols_of_bytes(const struct bpe *bpe, struct span word, int32_t *ret_ids) {
+    struct unknown_run run = {bpe->unknown, bpe->fuse_unknown, false};
     size_t count = 0;
     for (size_t i = 0; i < word.size; i++) {
         int32_t id = bpe->byte_ids[word.data[i]];
-        ret_ids[count] = id;
-        count += id >= 0; /* a byte without a token vanishes, as in tokenizers */
+        if (id >= 0) {
+            add_known(&run, id, ret_ids, &count);
+        } else {
+            add_unknown(&run, ret_ids, &count);
+        }
     }
+    if (run.pending) { ret_ids[count++] = run.id; }
     return count;
 }
 
@@ -142,26 +166,22 @@ static bool fall_back(const struct bpe *bpe, struct span character, int32_t *ids
     return true;
 }
 
-/* Unknown characters wait in `pending` until a known one follows, so that they can be fused. */
 static size_t symbols_of_characters(const struct bpe *bpe, const struct vocabulary *vocabulary,
                                     struct span word, int32_t *ret_ids) {
+    struct unknown_run run = {bpe->unknown, bpe->fuse_unknown, false};
     size_t count = 0;
-    bool pending = false;
     for (size_t i = 0; i < word.size;) {
         size_t size = character_bytes(word.data[i]);
         struct span character = span_make(word.data + i, size);
         i += size;
         int32_t id = vocabulary_find(vocabulary, character);
         if (id >= 0) {
-            if (pending) { ret_ids[count++] = bpe->unknown; }
-            pending = false;
-            ret_ids[count++] = id;
-        } else if (!fall_back(bpe, character, ret_ids, &count) && bpe->unknown >= 0) {
-            if (pending && !bpe->fuse_unknown) { ret_ids[count++] = bpe->unknown; }
-            pending = true;
+            add_known(&run, id, ret_ids, &count);
+        } else if (!fall_back(bpe, character, ret_ids, &count)) {
+            add_unknown(&run, ret_ids, &count);
         }
     }
-    if (pending) { ret_ids[count++] = bpe->unknown; }
+    if (run.pending) { ret_ids[count++] = run.id; }
     return count;
 }
 

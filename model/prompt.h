@@ -2,11 +2,12 @@
  *
  * prompt.h - a user's history as tokens, by a template from a file.
  *
- * Template file: UTF-8 text, '#' lines are comments. Sections in brackets:
- *   [stream]  before {history} after      item template: [stream.item] {title}{item_token} separator
- * {history} is the list of items oldest first, {title} an item's title, {item_token} a placeholder
- * whose embedding the projector writes (absent: text-only prompt). The project ships
- * ops/prompts.txt with its own wording, which is also compiled in as the default.
+ * Template file (ops/prompts.txt explains and is also compiled in): sections [NAME] with {history},
+ * [NAME.item] with {title} and {item_token}, [NAME.separator], [NAME.empty], [NAME.end]. The item token
+ * is a placeholder whose embedding the projector writes; without it the prompt is text alone, and an
+ * item without a title is left out.
+ *
+ *   before ▸ item ▸ separator ▸ item ▸ ... ▸ after       each piece tokenised by itself, once
  *
  * Title token ids are cached by item (the cache is dropped when the title changes), so building a
  * prompt in steady state is copying ids.
@@ -34,15 +35,21 @@ struct prompt {
     uint32_t items[PROMPT_ITEMS_MAX];       /* and the item it stands for */
 };
 
-/* path NULL: the compiled-in template. CONFIG names line and what is wrong. */
+/* The template "stream". path NULL: the compiled-in file. CONFIG names line and what is wrong. The
+ * tokenizer must outlive the template. */
 MUST_CHECK enum status prompt_template_open(const char *path, const struct tokenizer *tokenizer,
                                             struct prompt_template **ret_template,
                                             struct error *err);
+/* The same for a template of another name ("stream_tokens": with item tokens). */
+MUST_CHECK enum status prompt_template_open_named(const char *path, const char *name,
+                                                  const struct tokenizer *tokenizer,
+                                                  struct prompt_template **ret_template,
+                                                  struct error *err);
 void prompt_template_close(struct prompt_template *template);
 /* True when the template writes item tokens. */
 int prompt_template_has_item_tokens(const struct prompt_template *template);
 
-/* One item's title as ids; empty for an item without title (then only its item token stands). */
+/* One item's title as ids, white space runs as one space; empty for an item without title (then only its item token stands). */
 struct title_tokens {
     int count;
     int32_t ids[TITLE_TOKENS_MAX];
@@ -52,11 +59,13 @@ MUST_CHECK enum status prompt_title_tokens(const struct prompt_template *templat
                                            struct error *err);
 
 /* Builds the prompt of a history: items[i] with titles[i], oldest first. When it would exceed
- * tokens_max the oldest items are left out. */
+ * tokens_max (<= PROMPT_TOKENS_MAX) or PROMPT_ITEMS_MAX the oldest items are left out; count 0 gives
+ * the empty history. LIMIT: not even the empty prompt fits. */
 MUST_CHECK enum status prompt_build(const struct prompt_template *template, const uint32_t *items,
                                     const struct title_tokens *const *titles, int count,
                                     int tokens_max, struct prompt *ret_prompt, struct error *err);
-/* The tokens of a candidate after the prompt (title head): title and end ("\n"); count >= 1. */
+/* The tokens of a candidate after the prompt (title head): title, cut where needed, and end ("\n");
+ * count >= 1. LIMIT when the end alone does not fit. */
 MUST_CHECK enum status prompt_candidate(const struct prompt_template *template,
                                         const struct title_tokens *title,
                                         struct title_tokens *ret_tokens, struct error *err);

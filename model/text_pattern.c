@@ -43,7 +43,8 @@ static const char *translate_escape(uint8_t escaped, bool in_class) {
     switch (escaped) {
     case 's': return "\\p{wspace}";
     case 'S': return "\\P{wspace}";
-    case 'w': return in_class ? "\\p{L}\\p{M}\\p{Nd}\\p{Pc}" : "[\\p{L}\\p{M}\\p{Nd}\\p{Pc}]";
+    case 'w': return in_class ? "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+                               : "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]";
     default: return NULL;
     }
 }

@@ -51,6 +51,7 @@ enum status tokenizer_parts_of_bytes(struct tokenizer_parts *parts, struct error
     status = bpe_init(&parts->bpe, 0, err);
     parts->bpe.byte_level = true;
     parts->size = parts->vocabulary.size;
+    parts->bos = -1;
     return status;
 }
 
@@ -150,6 +151,10 @@ void tokenizer_close(struct tokenizer *tokenizer) {
 
 int tokenizer_size(const struct tokenizer *tokenizer) {
     return tokenizer->parts.size;
+}
+
+int32_t tokenizer_bos(const struct tokenizer *tokenizer) {
+    return tokenizer->parts.bos;
 }
 
 const char *tokenizer_kind(const struct tokenizer *tokenizer) {

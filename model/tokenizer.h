@@ -24,6 +24,9 @@ MUST_CHECK enum status tokenizer_open(struct checkpoint *checkpoint,
                                       struct tokenizer **ret_tokenizer, struct error *err);
 void tokenizer_close(struct tokenizer *tokenizer);
 int tokenizer_size(const struct tokenizer *tokenizer); /* ids are 0 .. size-1 */
+/* The token the model expects in front of every text (Llama), -1 when none (SmolLM2, Qwen). It is
+ * not added by tokenizer_encode; prompts begin with it. */
+int32_t tokenizer_bos(const struct tokenizer *tokenizer);
 
 /* Ids of the text, without special tokens added; special tokens written in the text are recognised as
  * HF does with add_special_tokens=False. Thread-safe for concurrent callers. LIMIT: more than max. */

@@ -271,6 +271,15 @@ static enum status add_sentencepiece_steps(const struct gguf *file, struct token
     return status;
 }
 
+/* The token in front of every text: SentencePiece models have one unless the file says no. */
+static int32_t read_bos(const struct gguf *file, const struct tokenizer_parts *parts) {
+    bool add = !parts->bpe.byte_level;
+    int64_t id = -1;
+    (void)gguf_bool(gguf_find(file, "tokenizer.ggml.add_bos_token"), &add); /* absent: by kind */
+    (void)gguf_integer(gguf_find(file, "tokenizer.ggml.bos_token_id"), &id); /* absent: none */
+    return add && id >= 0 && id < parts->size ? (int32_t)id : -1;
+}
+
 enum status tokenizer_parts_of_gguf(const struct gguf *file, struct tokenizer_parts *parts,
                                     struct error *err) {
     assert(file != NULL);
@@ -289,12 +298,14 @@ enum status tokenizer_parts_of_gguf(const struct gguf *file, struct tokenizer_pa
         status = read_merges(file, parts, err);
         if (status != STATUS_OK) { return status; }
         parts->bpe.byte_level = true;
+        parts->bos = read_bos(file, parts);
         status = read_pre(file, parts, err);
         if (status != STATUS_OK) { return status; }
         return read_types(file, parts, err);
     }
     status = read_types(file, parts, err);
     if (status != STATUS_OK) { return status; }
+    parts->bos = read_bos(file, parts);
     status = rank_by_score(file, parts, err);
     if (status != STATUS_OK) { return status; }
     return add_sentencepiece_steps(file, parts, err);

@@ -6,7 +6,8 @@
  *   added_tokens    [{id, content, special, normalized, single_word, lstrip, rstrip}]
  *   normalizer      NFC NFD NFKC NFKD Replace Prepend Sequence
  *   pre_tokenizer   Split Digits ByteLevel Metaspace Sequence
- *   post_processor, decoder, truncation, padding: not used, no special tokens are added here
+ *   post_processor  only for the token that stands in front of every text (bos)
+ *   decoder, truncation, padding: not used
  *
  * A kind or flag that is not in this list is refused by name: a tokenizer that gives other ids than
  * the model was trained on is worse than none.
@@ -361,6 +362,24 @@ static enum status read_model(const struct json_value *model, struct tokenizer_p
     return STATUS_OK;
 }
 
+/* The special token at the front of a TemplateProcessing's "single"; -1 when there is none. */
+static int32_t read_bos(const struct json_value *post, const struct tokenizer_parts *parts) {
+    if (post == NULL) { return -1; }
+    const struct json_value *processors = json_member(post, "processors");
+    for (size_t i = 0; i < json_size(processors); i++) {
+        if (type_is(json_element(processors, i), "TemplateProcessing")) {
+            post = json_element(processors, i);
+        }
+    }
+    struct span text;
+    const struct json_value *first = json_element(json_member(post, "single"), 0);
+    if (!json_string(json_member(json_member(first, "SpecialToken"), "id"), &text)) { return -1; }
+    for (int i = 0; i < parts->added.count; i++) {
+        if (span_equal(parts->added.list[i].text, text)) { return parts->added.list[i].id; }
+    }
+    return vocabulary_find(&parts->vocabulary, text);
+}
+
 static enum status read_root(const struct json_value *root, struct tokenizer_parts *parts,
                              struct error *err) {
     if (json_kind(root) != JSON_OBJECT) {
@@ -372,7 +391,9 @@ static enum status read_root(const struct json_value *root, struct tokenizer_par
     if (status != STATUS_OK) { return status; }
     status = read_pre_tokenizer(json_member(root, "pre_tokenizer"), 0, parts, err);
     if (status != STATUS_OK) { return status; }
-    return read_added(json_member(root, "added_tokens"), parts, err);
+    status = read_added(json_member(root, "added_tokens"), parts, err);
+    parts->bos = read_bos(json_member(root, "post_processor"), parts);
+    return status;
 }
 
 enum status tokenizer_parts_of_json(struct span text, struct tokenizer_parts *parts,

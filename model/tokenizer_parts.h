@@ -26,7 +26,8 @@ struct tokenizer_parts {
     struct added_tokens added;
     struct text_steps normaliser;
     struct text_steps splitter;
-    int size; /* ids are 0 .. size-1: vocabulary and added tokens */
+    int size;    /* ids are 0 .. size-1: vocabulary and added tokens */
+    int32_t bos; /* stands in front of every text; -1 = none */
 };
 
 /* parts: zeroed. On failure they hold what was read so far: tokenizer_parts_free. CONFIG names the
