@@ -12,3 +12,13 @@ set(lm_reference ${PROJECT_SOURCE_DIR}/tests/reference)
 ilora_test(lm_reference LABEL reference SOURCES ${lm_reference}/test_lm_reference.c
   ${lm_reference}/lm_golden.c USES model kernels m)
 target_compile_definitions(test_lm_reference PRIVATE LM_GOLDEN_FOLDER="${lm_reference}")
+
+# Not a ctest: needs a real model and PyTorch (lm_smollm2_logits.py says how).
+add_executable(lm_logits ${lm_reference}/lm_logits.c ${lm_reference}/lm_golden.c)
+ilora_target_options(lm_logits)
+target_link_libraries(lm_logits PRIVATE ilora_model ilora_kernels)
+
+# Not a ctest: tokens a second and the time of each operator.
+add_executable(bench_lm bench_lm.c)
+ilora_target_options(bench_lm)
+target_link_libraries(bench_lm PRIVATE ilora_model ilora_kernels)
