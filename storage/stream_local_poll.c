@@ -19,7 +19,8 @@
 
 #define POLL_SLEEP_US_MIN INT64_C(5000)
 #define POLL_SLEEP_US_MAX INT64_C(50000)
-#define POLL_WRITE_US     INT64_C(500) /* a commit is many writes: looked at once in this time */
+#define POLL_WRITE_US     INT64_C(500)  /* a commit is many writes: looked at once in this time */
+#define POLL_FULL_US      INT64_C(1000) /* a sink without any room is not asked again sooner */
 
 /* ---- assign ------------------------------------------------------------------------------------- */
 
@@ -125,9 +126,9 @@ static enum status consumer_run(struct stream_local *local, struct stream_positi
     return STATUS_OK;
 }
 
-/* One run of each partition. *ret_busy: something was served or the sink is full. */
+/* One run of each partition; *ret_full: the sink had no room. */
 static enum status consumer_round(struct stream_local *local, stream_sink sink, void *context,
-                                  bool *ret_busy, struct error *err) {
+                                  int *ret_served, bool *ret_full, struct error *err) {
     struct local_consumer *consumer = &local->consumer;
     enum status status = consumer_begin(local, err);
     int served = 0;
@@ -138,11 +139,9 @@ static enum status consumer_round(struct stream_local *local, stream_sink sink, 
             consumer_run(local, &consumer->positions[consumer->turn], sink, context, &served, err);
     }
     if (consumer->txn != NULL) { mdb_txn_reset(consumer->txn); }
-    *ret_busy = served > 0;
-    if (status == STATUS_AGAIN) {
-        *ret_busy = true;
-        return STATUS_OK;
-    }
+    *ret_served = served;
+    *ret_full = status == STATUS_AGAIN;
+    if (status == STATUS_AGAIN) { return STATUS_OK; }
     if (status == STATUS_OK && consumer->count > 0) {
         consumer->turn = (first + 1) % consumer->count;
     }
@@ -185,10 +184,12 @@ enum status local_poll(struct stream *s, int timeout_ms, stream_sink sink, void 
     struct stream_local *local = stream_local_of(s);
     int64_t until_us = clock_monotonic_us() + (int64_t)timeout_ms * 1000;
     for (;;) {
-        bool busy = false;
-        enum status status = consumer_round(local, sink, context, &busy, err);
-        if (status != STATUS_OK || busy) {
+        int served = 0;
+        bool full = false;
+        enum status status = consumer_round(local, sink, context, &served, &full, err);
+        if (status != STATUS_OK || full || served > 0) {
             local->consumer.sleep_us = POLL_SLEEP_US_MIN;
+            if (full && served == 0 && timeout_ms > 0) { clock_sleep_us(POLL_FULL_US); }
             return status;
         }
         if (clock_monotonic_us() >= until_us) { return STATUS_OK; }

@@ -5,27 +5,12 @@
 #include "tests/storage/store_fixture.h"
 
 #include <lmdb.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "base/memory.h"
 
-void folder_make(char ret_folder[FILE_PATH_BYTES_MAX]) {
-    const char *parent = getenv("TMPDIR");
-    int length = snprintf(ret_folder, FILE_PATH_BYTES_MAX, "%s/ilora-storage-XXXXXX",
-                          parent != NULL ? parent : "/tmp");
-    assert_true(length > 0 && length < (int)FILE_PATH_BYTES_MAX);
-    assert_non_null(mkdtemp(ret_folder));
-}
-
-void folder_remove(const char *folder) {
-    struct error err;
-    ASSERT_OK(dir_remove(folder, &err), err);
-}
-
 void store_fixture_open(struct store_fixture *fixture, uint64_t map_bytes, uint64_t map_bytes_max) {
     struct store_settings settings = {
-        .path = fixture->folder, .map_bytes = map_bytes, .map_bytes_max = map_bytes_max};
+        .path = fixture->folder.path, .map_bytes = map_bytes, .map_bytes_max = map_bytes_max};
     ASSERT_OK(store_open(&settings, &fixture->store, &fixture->err), fixture->err);
     ASSERT_OK(stage_open(fixture->store, &fixture->stage, &fixture->err), fixture->err);
 }
@@ -45,7 +30,7 @@ void store_fixture_reopen(struct store_fixture *fixture) {
 int store_fixture_setup(void **state) {
     struct store_fixture *fixture = memory_take_zeroed(1, sizeof *fixture);
     assert_non_null(fixture);
-    folder_make(fixture->folder);
+    tmpdir_init(&fixture->folder);
     store_fixture_open(fixture, 64u << 20, 1024u << 20);
     *state = fixture;
     return 0;
@@ -54,7 +39,7 @@ int store_fixture_setup(void **state) {
 int store_fixture_teardown(void **state) {
     struct store_fixture *fixture = *state;
     store_fixture_close(fixture);
-    folder_remove(fixture->folder);
+    tmpdir_free(&fixture->folder);
     memory_free(fixture);
     return 0;
 }

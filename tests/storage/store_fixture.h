@@ -5,20 +5,16 @@
 #ifndef TESTS_STORAGE_STORE_FIXTURE_H
 #define TESTS_STORAGE_STORE_FIXTURE_H
 
-#include "base/file.h"
 #include "storage/store.h"
+#include "tests/support/tmpdir.h"
 #include "tests/support/unit.h"
 
 struct store_fixture {
-    char folder[FILE_PATH_BYTES_MAX]; /* removed at the end */
+    struct tmpdir folder;
     struct store *store;
     struct stage *stage;
     struct error err;
 };
-
-/* Makes a folder under $TMPDIR (or /tmp), removed by folder_remove. */
-void folder_make(char ret_folder[FILE_PATH_BYTES_MAX]);
-void folder_remove(const char *folder);
 
 /* cmocka's setup and teardown; *state is the fixture. The map starts at 64 MiB, at most 1 GiB. */
 int store_fixture_setup(void **state);

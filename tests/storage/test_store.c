@@ -43,7 +43,7 @@ static void every_flipped_byte_is_corrupt_and_named(void **state) {
     for (size_t flip = 0; flip < 3 + 4; flip++) {
         stage_close(f->stage);
         store_close(f->store);
-        store_flip_byte(f->folder, "users", span_of("an\x01na"), flip);
+        store_flip_byte(f->folder.path, "users", span_of("an\x01na"), flip);
         store_fixture_open(f, 64u << 20, 64u << 20);
 
         struct span value;
@@ -52,7 +52,7 @@ static void every_flipped_byte_is_corrupt_and_named(void **state) {
         ASSERT_CONTAINS(f->err.text, "table users, key 'an\\x01na'");
         stage_close(f->stage);
         store_close(f->store);
-        store_flip_byte(f->folder, "users", span_of("an\x01na"), flip);
+        store_flip_byte(f->folder.path, "users", span_of("an\x01na"), flip);
         store_fixture_open(f, 64u << 20, 64u << 20);
     }
     assert_stage_text(f, STORE_USERS, "an\x01na", "abc");
@@ -195,8 +195,10 @@ static void read_only_store_reads_and_an_absent_one_is_not_found(void **state) {
     f->stage = NULL;
     f->store = NULL;
 
-    struct store_settings settings = {
-        .path = f->folder, .map_bytes = 1u << 20, .map_bytes_max = 1u << 30, .read_only = true};
+    struct store_settings settings = {.path = f->folder.path,
+                                      .map_bytes = 1u << 20,
+                                      .map_bytes_max = 1u << 30,
+                                      .read_only = true};
     struct store_reader *reader = NULL;
     struct span value;
     ASSERT_OK(store_open(&settings, &f->store, &f->err), f->err);
@@ -205,9 +207,7 @@ static void read_only_store_reads_and_an_absent_one_is_not_found(void **state) {
     assert_true(span_equal(value, span_of("12")));
     store_reader_close(reader);
 
-    char absent[FILE_PATH_BYTES_MAX];
-    ASSERT_OK(path_join(absent, f->folder, "nothing-here", &f->err), f->err);
-    settings.path = absent;
+    settings.path = tmpdir_path(&f->folder, "nothing-here");
     struct store *none = NULL;
     ASSERT_STATUS(store_open(&settings, &none, &f->err), STATUS_NOT_FOUND);
     assert_null(none);
@@ -217,8 +217,7 @@ static void read_only_store_reads_and_an_absent_one_is_not_found(void **state) {
 static void opening_survives_every_fault(void **state) {
     struct store_fixture *f = *state;
     struct store_settings settings = {.map_bytes = 1u << 20, .map_bytes_max = 1u << 20};
-    char folder[FILE_PATH_BYTES_MAX];
-    ASSERT_OK(path_join(folder, f->folder, "other", &f->err), f->err);
+    const char *folder = tmpdir_path(&f->folder, "other");
     settings.path = folder;
 
     for (int kind = 0; kind < FAULT_KIND_COUNT; kind++) {

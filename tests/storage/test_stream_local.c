@@ -20,13 +20,13 @@
 static struct error err; /* of the running test */
 
 struct local_fixture {
-    char folder[FILE_PATH_BYTES_MAX];
+    struct tmpdir folder;
     uint64_t map_bytes, retention_bytes;
 };
 
 static struct stream *local_open(void *context, const char *identity) {
     const struct local_fixture *f = context;
-    struct stream_local_settings settings = {.path = f->folder,
+    struct stream_local_settings settings = {.path = f->folder.path,
                                              .identity = identity,
                                              .partitions = 2,
                                              .map_bytes_max = f->map_bytes,
@@ -49,14 +49,14 @@ static void local_append(void *context, struct stream *stream, const struct stre
 static int setup(void **state) {
     static struct local_fixture fixture;
     fixture = (struct local_fixture){.map_bytes = 256u << 20};
-    folder_make(fixture.folder);
+    tmpdir_init(&fixture.folder);
     *state = &fixture;
     return 0;
 }
 
 static int teardown(void **state) {
     struct local_fixture *f = *state;
-    folder_remove(f->folder);
+    tmpdir_free(&f->folder);
     return 0;
 }
 
@@ -103,7 +103,7 @@ static void child_must(bool holds) {
 
 static void produce_numbers(struct local_fixture *f, int number) {
     struct stream_local_settings settings = {
-        .path = f->folder, .partitions = 2, .map_bytes_max = f->map_bytes};
+        .path = f->folder.path, .partitions = 2, .map_bytes_max = f->map_bytes};
     struct stream *s = NULL;
     child_must(stream_local_open(&settings, &s, NULL) == STATUS_OK);
     for (int i = 0; i < PRODUCED; i += 10) {
@@ -168,7 +168,7 @@ static void four_processes_produce_while_one_consumes_everything_in_order(void *
 static void fence_and_commit(struct local_fixture *f, int number) {
     (void)number;
     struct stream_local_settings settings = {
-        .path = f->folder, .identity = "one", .partitions = 2, .map_bytes_max = f->map_bytes};
+        .path = f->folder.path, .identity = "one", .partitions = 2, .map_bytes_max = f->map_bytes};
     struct stream *s = NULL;
     struct stream_position position = {STREAM_EVENTS, 0, 9};
     child_must(stream_local_open(&settings, &s, NULL) == STATUS_OK);
@@ -204,7 +204,7 @@ static void commit_after_another_process_fenced_is_refused_and_writes_nothing(vo
 static void append_later(struct local_fixture *f, int number) {
     (void)number;
     struct stream_local_settings settings = {
-        .path = f->folder, .partitions = 2, .map_bytes_max = f->map_bytes};
+        .path = f->folder.path, .partitions = 2, .map_bytes_max = f->map_bytes};
     struct stream_output output = {STREAM_EVENTS, 0, -1, span_of("u"), span_of("0 0"), NULL, 0};
     struct stream *s = NULL;
     child_must(stream_local_open(&settings, &s, NULL) == STATUS_OK);
@@ -240,7 +240,7 @@ static void waiting_poll_wakes_at_another_process_commit(void **state) {
 static void commit_until_killed(struct local_fixture *f, int number) {
     (void)number;
     struct stream_local_settings settings = {
-        .path = f->folder, .identity = "one", .partitions = 2, .map_bytes_max = f->map_bytes};
+        .path = f->folder.path, .identity = "one", .partitions = 2, .map_bytes_max = f->map_bytes};
     struct stream *s = NULL;
     struct stream_position position = {STREAM_EVENTS, 0, 0};
     char token[STREAM_TOKEN_BYTES_MAX];
@@ -347,8 +347,7 @@ static void refused_commit_may_be_called_again_until_it_goes_through(void **stat
 static void opening_survives_every_fault(void **state) {
     struct local_fixture *f = *state;
     struct stream_local_settings settings = {.identity = "x", .map_bytes_max = 1u << 20};
-    char folder[FILE_PATH_BYTES_MAX];
-    ASSERT_OK(path_join(folder, f->folder, "other", &err), err);
+    const char *folder = tmpdir_path(&f->folder, "other");
     settings.path = folder;
     for (int kind = 0; kind < FAULT_KIND_COUNT; kind++) {
         bool fired = true;
@@ -459,14 +458,14 @@ static void damaged_record_is_corrupt_and_named(void **state) {
     s->ops->close(s);
     uint8_t key[13] = {STREAM_EVENTS, 0, 0, 0, 1};
     for (size_t flip = 0; flip < 18; flip++) {
-        store_flip_byte(f->folder, "records", span_make(key, sizeof key), flip);
+        store_flip_byte(f->folder.path, "records", span_make(key, sizeof key), flip);
         s = local_open(f, "one");
         struct numbers unused = {0};
         ASSERT_STATUS(s->ops->tail(s, STREAM_EVENTS, 1, take_number, &unused, &err),
                       STATUS_CORRUPT);
         ASSERT_CONTAINS(err.text, "events/1/0");
         s->ops->close(s);
-        store_flip_byte(f->folder, "records", span_make(key, sizeof key), flip);
+        store_flip_byte(f->folder.path, "records", span_make(key, sizeof key), flip);
     }
 }
 
