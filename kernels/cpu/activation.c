@@ -5,9 +5,9 @@
 #include "kernels/cpu/lanes.h"
 
 /* 1 / (1 + e^-x) */
-LANES_INLINE f32x16 lanes_sigmoid(f32x16 x) { return 1.0f / (1.0f + lanes_exp(-x)); }
+LANES_INLINE f32v lanes_sigmoid(f32v x) { return 1.0f / (1.0f + lanes_exp(-x)); }
 
-LANES_INLINE f32x16 swiglu(f32x16 gate, f32x16 up) { return gate * lanes_sigmoid(gate) * up; }
+LANES_INLINE f32v swiglu(f32v gate, f32v up) { return gate * lanes_sigmoid(gate) * up; }
 
 static void swiglu_row(float *y, const float *gate, const float *up, int F) {
     int f = 0;
@@ -17,7 +17,7 @@ static void swiglu_row(float *y, const float *gate, const float *up, int F) {
     }
     if (f < F) {
         int count = F - f;
-        f32x16 part = swiglu(lanes_load_part(gate + f, count), lanes_load_part(up + f, count));
+        f32v part = swiglu(lanes_load_part(gate + f, count), lanes_load_part(up + f, count));
         lanes_store_part(y + f, part, count);
     }
 }
@@ -35,9 +35,9 @@ static void swiglu_forward(struct backend *be, struct tensor y, struct tensor ga
 }
 
 /* dgate = dy up silu'(gate), silu'(g) = s (1 + g (1-s)) with s = sigmoid(g); dup = dy silu(gate) */
-LANES_INLINE void swiglu_back(f32x16 dy, f32x16 gate, f32x16 up, f32x16 *ret_dgate,
-                              f32x16 *ret_dup) {
-    f32x16 s = lanes_sigmoid(gate);
+LANES_INLINE void swiglu_back(f32v dy, f32v gate, f32v up, f32v *ret_dgate,
+                              f32v *ret_dup) {
+    f32v s = lanes_sigmoid(gate);
     *ret_dgate = dy * up * s * (1.0f + gate * (1.0f - s));
     *ret_dup = dy * gate * s;
 }
@@ -45,7 +45,7 @@ LANES_INLINE void swiglu_back(f32x16 dy, f32x16 gate, f32x16 up, f32x16 *ret_dga
 static void swiglu_backward_row(float *dgate, float *dup, const float *dy, const float *gate,
                                 const float *up, int F) {
     int f = 0;
-    f32x16 a, b;
+    f32v a, b;
 
     for (; f + LANES <= F; f += LANES) {
         swiglu_back(lanes_load(dy + f), lanes_load(gate + f), lanes_load(up + f), &a, &b);

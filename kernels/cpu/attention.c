@@ -9,7 +9,7 @@
 /* p = e^(p - max) over the first `visible` numbers, 0 up to `columns`; returns the sum and the
  * greatest. */
 static float softmax_start(float *p, int visible, int columns, float *ret_top) {
-    f32x16 most = lanes_all(-INFINITY), total = {0};
+    f32v most = lanes_all(-INFINITY), total = {0};
     int c = 0;
 
     for (; c + LANES <= visible; c += LANES) {
@@ -21,13 +21,13 @@ static float softmax_start(float *p, int visible, int columns, float *ret_top) {
     }
     float top = lanes_greatest(most);
     for (c = 0; c + LANES <= visible; c += LANES) {
-        f32x16 e = lanes_exp(lanes_load(p + c) - top);
+        f32v e = lanes_exp(lanes_load(p + c) - top);
         lanes_store(p + c, e);
         total += e;
     }
     if (c < visible) {
         int count = visible - c;
-        f32x16 e = lanes_keep(lanes_exp(lanes_load_part(p + c, count) - top), count, 0.0f);
+        f32v e = lanes_keep(lanes_exp(lanes_load_part(p + c, count) - top), count, 0.0f);
         lanes_store_part(p + c, e, count);
         total += e;
     }
@@ -77,7 +77,7 @@ static void attention_forward(struct backend *be, struct tensor out, struct tens
                               float scale) {
     const int N = q.rows, D = q.cols / H, team = be->threads;
     size_t columns_max = segments_columns_max(segments, segment_count);
-    size_t t_size = (size_t)N * (size_t)G * (size_t)D, room = QUERY_ROWS * columns_max;
+    size_t t_size = transposed_row(N) * (size_t)G * (size_t)D, room = QUERY_ROWS * columns_max;
 
     assert(H > 0 && G > 0 && H % G == 0 && q.cols == H * D);
     assert(tensor_same_shape(out, q) && tensor_is(lse, N, H));
@@ -89,7 +89,7 @@ static void attention_forward(struct backend *be, struct tensor out, struct tens
     if (t == NULL) { return; }
     heads_transpose(t, k, G, D, team);
 
-    const struct attention at = {N, H, G, D, scale, q, k, v, t, NULL};
+    const struct attention at = {N, H, G, D, scale, q, k, v, transposed_row(N), t, NULL};
 #pragma omp parallel for num_threads(team) schedule(dynamic, 1)
     for (int item = 0; item < segment_count * H; item++) {
         const struct segment *s = &segments[item / H];

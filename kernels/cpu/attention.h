@@ -23,6 +23,7 @@ struct attention {
     int N, H, G, D;
     float scale;
     struct tensor q, k, v;
+    size_t t_row;     /* floats from one row of k_t and v_t to the next, see transposed_row */
     const float *k_t; /* (G,D,N): keys with rows and columns exchanged */
     const float *v_t; /* (G,D,N), backward only */
 };
@@ -64,18 +65,26 @@ static inline void segments_check(const struct segment *segments, int segment_co
     assert(at == N);
 }
 
+#define CACHE_LINE_FLOATS 16u
+/* Row length of a transposed copy: an odd number of cache lines, so that the D lines above each
+ * other, which a tile reads together, do not fall into the same few sets of the cache. */
+static inline size_t transposed_row(int N) {
+    return (((size_t)N + CACHE_LINE_FLOATS - 1) / CACHE_LINE_FLOATS | 1) * CACHE_LINE_FLOATS;
+}
+
 /* Rows whose transposition is one piece of work. */
 #define TRANSPOSE_ROWS 128
 
 /* t (G,D,N) = x (N,G*D) with rows and columns exchanged per head */
 static inline void heads_transpose(float *t, struct tensor x, int G, int D, int team) {
+    const size_t t_row = transposed_row(x.rows);
     int blocks = (x.rows + TRANSPOSE_ROWS - 1) / TRANSPOSE_ROWS;
 
 #pragma omp parallel for num_threads(team) schedule(static)
     for (int item = 0; item < blocks * G; item++) {
         int g = item / blocks, first = item % blocks * TRANSPOSE_ROWS;
         int count = x.rows - first < TRANSPOSE_ROWS ? x.rows - first : TRANSPOSE_ROWS;
-        matrix_transpose(t + (size_t)g * (size_t)D * (size_t)x.rows + first, (size_t)x.rows,
+        matrix_transpose(t + (size_t)g * (size_t)D * t_row + first, t_row,
                          row_f32(x, first) + (size_t)g * (size_t)D, (size_t)x.stride, count, D);
     }
 }
@@ -85,14 +94,14 @@ static inline void heads_transpose(float *t, struct tensor x, int G, int D, int 
 LANES_INLINE void block_scores(float *product, int columns, const struct attention *at,
                                const struct segment *s, const struct query_block *block,
                                struct tensor x, int h, const float *t, float scale) {
-    size_t N = (size_t)at->N, D = (size_t)at->D;
+    size_t t_row = at->t_row, D = (size_t)at->D;
     const float *rows = row_f32(x, block->first) + (size_t)h * D;
-    const float *t_g = t + (size_t)(h / (at->H / at->G)) * D * N;
+    const float *t_g = t + (size_t)(h / (at->H / at->G)) * D * t_row;
 
     tile_block(product, (size_t)columns, block->count, block->prefix, rows, (size_t)x.stride, 1,
-               t_g + s->prefix_begin, N, at->D, scale, TILE_SET);
+               t_g + s->prefix_begin, t_row, at->D, scale, TILE_SET);
     tile_block(product + block->prefix, (size_t)columns, block->count, block->own, rows,
-               (size_t)x.stride, 1, t_g + s->begin, N, at->D, scale, TILE_SET);
+               (size_t)x.stride, 1, t_g + s->begin, t_row, at->D, scale, TILE_SET);
 }
 
 /* Columns that row i of the block sees. */

@@ -26,7 +26,7 @@ struct backward {
 
 /* sum over d of a b */
 static float head_dot(const float *a, const float *b, int D) {
-    f32x16 sum = {0};
+    f32v sum = {0};
     int d = 0;
 
     for (; d + LANES <= D; d += LANES) {
@@ -43,15 +43,15 @@ static void softmax_back_row(float *p, float *ds, float lse, float delta, float 
     int c = 0;
 
     for (; c + LANES <= visible; c += LANES) {
-        f32x16 e = lanes_exp(lanes_load(p + c) - lse);
+        f32v e = lanes_exp(lanes_load(p + c) - lse);
         lanes_store(p + c, e);
         lanes_store(ds + c, e * (lanes_load(ds + c) - delta) * scale);
     }
     for (; c < columns; c += LANES) {
         int count = columns - c < LANES ? columns - c : LANES;
         int seen = visible - c > 0 ? visible - c : 0;
-        f32x16 e = lanes_keep(lanes_exp(lanes_load_part(p + c, count) - lse), seen, 0.0f);
-        f32x16 d = lanes_keep(e * (lanes_load_part(ds + c, count) - delta) * scale, seen, 0.0f);
+        f32v e = lanes_keep(lanes_exp(lanes_load_part(p + c, count) - lse), seen, 0.0f);
+        f32v d = lanes_keep(e * (lanes_load_part(ds + c, count) - delta) * scale, seen, 0.0f);
         lanes_store_part(p + c, e, count);
         lanes_store_part(ds + c, d, count);
     }
@@ -140,7 +140,7 @@ static void attention_backward(struct backend *be, struct tensor dq, struct tens
                                struct tensor lse, const struct segment *segments,
                                int segment_count, int H, int G, float scale) {
     const int N = q.rows, D = q.cols / H, team = be->threads;
-    size_t t_size = (size_t)N * (size_t)G * (size_t)D;
+    size_t t_size = transposed_row(N) * (size_t)G * (size_t)D;
     size_t room = QUERY_ROWS * segments_columns_max(segments, segment_count);
 
     assert(H > 0 && G > 0 && H % G == 0 && q.cols == H * D);
@@ -159,7 +159,7 @@ static void attention_backward(struct backend *be, struct tensor dq, struct tens
     heads_transpose(t + t_size, v, G, D, team);
 
     const struct backward b = {
-        {N, H, G, D, scale, q, k, v, t, t + t_size}, dq, dk, dv, dout, out, lse};
+        {N, H, G, D, scale, q, k, v, transposed_row(N), t, t + t_size}, dq, dk, dv, dout, out, lse};
 #pragma omp parallel for num_threads(team) schedule(dynamic, 1)
     for (int item = 0; item < families * G; item++) {
         float *base = t + 2 * t_size + 2 * room * (size_t)team_member();

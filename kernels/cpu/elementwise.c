@@ -70,7 +70,7 @@ static void sum_rows(struct backend *be, struct tensor dbias, struct tensor dx) 
     for (int block = 0; block < column_blocks; block++) {
         int first = block * LANES;
         int count = dx.cols - first < LANES ? dx.cols - first : LANES;
-        f32x16 sum = {0};
+        f32v sum = {0};
         for (int n = 0; n < dx.rows; n++) {
             const float *dx_n = row_f32(dx, n) + first;
             sum += count == LANES ? lanes_load(dx_n) : lanes_load_part(dx_n, count);

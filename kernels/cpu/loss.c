@@ -2,13 +2,13 @@
  *
  * loss.c - softmax cross-entropy and log-probabilities over wide rows.
  *
- * Per row: the greatest logit, then the sum of e^(x - greatest) in sixteen lanes, then one pass that
+ * Per row: the greatest logit, then the sum of e^(x - greatest) in lanes, then one pass that
  * writes. A row is one thread's. */
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/lanes.h"
 
 static float row_greatest(const float *x, int V) {
-    f32x16 top = lanes_all(-INFINITY);
+    f32v top = lanes_all(-INFINITY);
     int v = 0;
 
     for (; v + LANES <= V; v += LANES) {
@@ -20,7 +20,7 @@ static float row_greatest(const float *x, int V) {
 
 /* sum of e^(x - top) */
 static float row_sum_exp(const float *x, float top, int V) {
-    f32x16 sum = {0};
+    f32v sum = {0};
     int v = 0;
 
     for (; v + LANES <= V; v += LANES) {

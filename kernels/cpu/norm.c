@@ -2,7 +2,7 @@
  *
  * norm.c - RMSNorm and LayerNorm, forward and backward.
  *
- * A row is one pass to its statistics and one to its output, sums in sixteen lanes that are added as
+ * A row is one pass to its statistics and one to its output, sums in lanes that are added as
  * a tree. Rows are split over the team; the column sums of LayerNorm's parameters are split over
  * columns instead, each summed in row order. */
 #include "kernels/cpu/cpu.h"
@@ -10,7 +10,7 @@
 
 /* sum of a*b over a row */
 static float row_dot(const float *a, const float *b, int C) {
-    f32x16 sum = {0};
+    f32v sum = {0};
     int c = 0;
 
     for (; c + LANES <= C; c += LANES) {
@@ -22,7 +22,7 @@ static float row_dot(const float *a, const float *b, int C) {
 
 /* sum of a*b*g over a row */
 static float row_dot_gain(const float *a, const float *b, const float *g, int C) {
-    f32x16 sum = {0};
+    f32v sum = {0};
     int c = 0;
 
     for (; c + LANES <= C; c += LANES) {
@@ -36,7 +36,7 @@ static float row_dot_gain(const float *a, const float *b, const float *g, int C)
 }
 
 static float row_sum(const float *a, int C) {
-    f32x16 sum = {0};
+    f32v sum = {0};
     int c = 0;
 
     for (; c + LANES <= C; c += LANES) {
@@ -48,15 +48,15 @@ static float row_sum(const float *a, int C) {
 
 /* sum of (a-mean)^2 over a row */
 static float row_spread(const float *a, float mean, int C) {
-    f32x16 sum = {0};
+    f32v sum = {0};
     int c = 0;
 
     for (; c + LANES <= C; c += LANES) {
-        f32x16 d = lanes_load(a + c) - mean;
+        f32v d = lanes_load(a + c) - mean;
         sum += d * d;
     }
     if (c < C) {
-        f32x16 d = lanes_keep(lanes_load_part(a + c, C - c) - mean, C - c, 0.0f);
+        f32v d = lanes_keep(lanes_load_part(a + c, C - c) - mean, C - c, 0.0f);
         sum += d * d;
     }
     return lanes_sum(sum);
@@ -168,11 +168,14 @@ static void layernorm_backward_columns(struct tensor dgain, struct tensor dbias,
     }
 }
 
+/* Columns of the parameters' gradients that one thread sums at a time. */
+#define GAIN_COLUMNS 64
+
 static void layernorm_backward(struct backend *be, struct tensor dx, struct tensor dgain,
                                struct tensor dbias, struct tensor dy, struct tensor x,
                                struct tensor mean, struct tensor rstd, struct tensor gain) {
     const int C = x.cols;
-    const int column_blocks = (C + LANES - 1) / LANES;
+    const int column_blocks = (C + GAIN_COLUMNS - 1) / GAIN_COLUMNS;
     int team = team_for(be, x.rows, C);
 
     assert(tensor_same_shape(dx, x) && tensor_same_shape(dy, x));
@@ -181,8 +184,8 @@ static void layernorm_backward(struct backend *be, struct tensor dx, struct tens
     assert(tensor_is_none(dbias) || tensor_is(dbias, 1, C));
 #pragma omp parallel for num_threads(team) schedule(static)
     for (int block = 0; block < column_blocks; block++) {
-        int first = block * LANES;
-        int count = C - first < LANES ? C - first : LANES;
+        int first = block * GAIN_COLUMNS;
+        int count = C - first < GAIN_COLUMNS ? C - first : GAIN_COLUMNS;
         layernorm_backward_columns(dgain, dbias, dy, x, mean, rstd, first, count);
     }
 #pragma omp parallel for num_threads(team) schedule(static)

@@ -123,6 +123,26 @@ static dnnl_data_type_t packed_type(enum precision precision) {
     return precision == PRECISION_BF16 ? dnnl_bf16 : dnnl_f32;
 }
 
+/* True when the library multiplies such a matrix by its packed kernels ("brg:..." in 2.x and
+ * "brg_matmul:..." in 3.x). Its other ones (gemm, reference) give a row other bits at another place or
+ * with another team, and at f32 they are no faster than product.c (BENCHMARKS.md). */
+static enum status kernel_is_packed(struct engine *engine, const struct packed *packed,
+                                    struct error *err) {
+    struct onednn_matmul matmul;
+
+    enum status status =
+        onednn_matmul_make(&matmul, &engine->device, PACK_ROWS, packed->k, packed->n,
+                           packed_type(packed->precision), packed->k, packed->n, &packed->layout,
+                           false, err);
+    if (status != STATUS_OK) { return status; }
+    const char *kernel = onednn_matmul_kernel(&matmul);
+    if (strncmp(kernel, "brg", 3) != 0) {
+        status = error_set(err, STATUS_MALFORMED, "oneDNN would use '%s'", kernel);
+    }
+    onednn_matmul_free(&matmul);
+    return status;
+}
+
 /* Packs w into the library's own layout. MALFORMED: it has no such product on this CPU. */
 static enum status library_pack(struct engine *engine, const float *w, int I, bool backward,
                                 struct packed *packed, struct error *err) {
@@ -133,6 +153,7 @@ static enum status library_pack(struct engine *engine, const float *w, int I, bo
     enum status status =
         onednn_layout_packed(&packed->layout, &engine->device, PACK_ROWS, packed->k, packed->n,
                              packed_type(packed->precision), err);
+    if (status == STATUS_OK) { status = kernel_is_packed(engine, packed, err); }
     if (status != STATUS_OK) { return status; }
     status = onednn_layout_strided(&plain, packed->k, packed->n, dnnl_f32, row_stride, col_stride,
                                    err);

@@ -6,7 +6,7 @@
  *                                        transposed factor is a_row 1)
  *                                        b[l,j] at b + l*b_row + j          (rows contiguous)
  *
- * TILE_ROWS rows times TILE_VECTORS vectors of sixteen columns stay in registers while l runs. Each
+ * TILE_ROWS rows times TILE_VECTORS vectors of columns stay in registers while l runs. Each
  * element of c is one chain of multiply-adds in the order of l, whatever tile it falls in: its bits do
  * not depend on m, n or where it stands. This file's users are compiled with -ffp-contract=fast, so
  * that a multiply and an add become one instruction where the set has it.
@@ -19,38 +19,36 @@
 
 #include "kernels/cpu/lanes.h"
 
-/* 8x2 of 32 zmm; 6x1 (12 of 16 ymm); 2x1 (8 of 16 xmm). */
-#if defined(__AVX512F__)
-#define TILE_ROWS    8
-#define TILE_VECTORS 2
-#elif defined(__AVX2__)
-#define TILE_ROWS    6
-#define TILE_VECTORS 1
+/* Sums in registers: 16 of 32 zmm; 12 of 16 ymm; 8 of 16 xmm. */
+#if LANES == 16
+#define TILE_ROWS 8
+#elif LANES == 8
+#define TILE_ROWS 6
 #else
-#define TILE_ROWS    2
-#define TILE_VECTORS 1
+#define TILE_ROWS 4
 #endif
+#define TILE_VECTORS 2
 #define TILE_COLUMNS (TILE_VECTORS * LANES)
 
 /* How a finished tile goes to c. */
 enum tile_store { TILE_SET, TILE_ADD };
 
 /* rows <= TILE_ROWS and vectors <= TILE_VECTORS are constants where this is inlined; the last vector
- * has `count` lanes (16: whole). */
+ * has `count` lanes (LANES: whole). */
 LANES_INLINE void tile(float *c, size_t c_row, const float *a, size_t a_row, size_t a_step,
                        const float *b, size_t b_row, int k, float alpha, enum tile_store store,
                        const int rows, const int vectors, int count) {
-    f32x16 sum[TILE_ROWS][TILE_VECTORS];
+    f32v sum[TILE_ROWS][TILE_VECTORS];
 
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++) {
 #pragma GCC unroll 2
         for (int j = 0; j < vectors; j++) {
-            sum[i][j] = (f32x16){0};
+            sum[i][j] = (f32v){0};
         }
     }
     for (int l = 0; l < k; l++) {
-        f32x16 b_l[TILE_VECTORS];
+        f32v b_l[TILE_VECTORS];
         const float *b_at = b + (size_t)l * b_row, *a_at = a + (size_t)l * a_step;
 #pragma GCC unroll 2
         for (int j = 0; j < vectors; j++) {
@@ -60,7 +58,7 @@ LANES_INLINE void tile(float *c, size_t c_row, const float *a, size_t a_row, siz
         }
 #pragma GCC unroll 8
         for (int i = 0; i < rows; i++) {
-            f32x16 a_i = lanes_all(a_at[(size_t)i * a_row]);
+            f32v a_i = lanes_all(a_at[(size_t)i * a_row]);
 #pragma GCC unroll 2
             for (int j = 0; j < vectors; j++) {
                 sum[i][j] += a_i * b_l[j];
@@ -73,7 +71,7 @@ LANES_INLINE void tile(float *c, size_t c_row, const float *a, size_t a_row, siz
         for (int j = 0; j < vectors; j++) {
             float *c_at = c + (size_t)i * c_row + j * LANES;
             int lanes = j < vectors - 1 ? LANES : count;
-            f32x16 value = sum[i][j] * alpha;
+            f32v value = sum[i][j] * alpha;
             if (store == TILE_ADD) { value = value + lanes_load_part(c_at, lanes); }
             lanes_store_part(c_at, value, lanes);
         }

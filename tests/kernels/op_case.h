@@ -67,6 +67,9 @@ double op_check_forward(struct backend *be, const struct op_case *c, char *ret_w
 double op_check_backward(struct backend *be, const struct op_case *c, char *ret_words,
                          size_t words_bytes);
 
+/* Hash of every bit that forward and backward give for the case. */
+uint64_t op_bits(struct backend *be, const struct op_case *c);
+
 /* All cases. */
 extern const struct op_case op_cases[];
 extern const int op_case_count;

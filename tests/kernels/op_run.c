@@ -345,3 +345,32 @@ double op_check_backward(struct backend *be, const struct op_case *c, char *ret_
     bench_close(&b);
     return worst;
 }
+
+/* FNV-1a over the bits of a field's values. */
+static uint64_t field_bits(struct backend *be, struct field *f, uint64_t hash) {
+    (void)field_download(be, f); /* guards are judged elsewhere */
+    for (size_t i = 0; i < field_count(f); i++) {
+        uint32_t bits;
+        memcpy(&bits, &f->host[i], sizeof bits);
+        hash = (hash ^ bits) * 1099511628211u;
+    }
+    return hash;
+}
+
+uint64_t op_bits(struct backend *be, const struct op_case *c) {
+    struct bench b;
+    uint64_t hash = 14695981039346656037u;
+
+    bench_open(&b, be, c);
+    struct op_run run = bench_run(&b);
+    b.op->forward(&run);
+    for (int o = 0; o < b.op->out_count; o++) {
+        hash = field_bits(be, &b.out[o], hash);
+    }
+    if (b.op->backward != NULL) { b.op->backward(&run); }
+    for (int i = 0; b.op->backward != NULL && i < b.op->in_count; i++) {
+        hash = field_bits(be, &b.din[i], hash);
+    }
+    bench_close(&b);
+    return hash;
+}
