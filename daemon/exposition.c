@@ -3,6 +3,7 @@
  * exposition.c - a table of series and where in the picture each one's value stands.
  *
  * Counters are added the difference to what was shown last, so that a registry's counter only grows.
+ * What the core counts itself (daemon/core_report.c) is not here.
  * Thread: doors. */
 #include "daemon/exposition.h"
 
@@ -15,7 +16,7 @@
 
 #define LABELS_BYTES 160u
 
-enum value_kind { VALUE_U64, VALUE_I64, VALUE_REAL, VALUE_INT, VALUE_BOOL };
+enum value_kind { VALUE_U64, VALUE_REAL, VALUE_INT, VALUE_BOOL };
 
 struct series {
     enum metric_kind kind;
@@ -26,39 +27,23 @@ struct series {
 
 #define PICTURE(field) offsetof(struct shared_picture, field)
 
-static const char events_help[] = "Records of the input topics by what became of them.";
+static const char events_help[] = "Input records by what became of them.";
 static const char rate_help[] = "Adaptive rates in force.";
 
 static const struct series table[] = {
-    {METRIC_COUNTER, "ilorad_events_total", "result=\"applied\"", events_help, VALUE_U64,
-     PICTURE(applied)},
-    {METRIC_COUNTER, "ilorad_events_total", "result=\"duplicate\"", events_help, VALUE_U64,
-     PICTURE(duplicate)},
-    {METRIC_COUNTER, "ilorad_events_total", "result=\"dead\"", events_help, VALUE_U64,
-     PICTURE(dead)},
-    {METRIC_COUNTER, "ilorad_events_total", "result=\"filtered\"", events_help, VALUE_U64,
-     PICTURE(filtered)},
     {METRIC_COUNTER, "ilorad_events_total", "result=\"other\"", events_help, VALUE_U64,
      PICTURE(other)},
-    {METRIC_COUNTER, "ilorad_predictions_published_total", "", "Prediction records committed.",
-     VALUE_U64, PICTURE(predictions)},
-    {METRIC_COUNTER, "ilorad_train_rows_total", "", "Rows the language model trained on.",
-     VALUE_U64, PICTURE(lm_rows)},
-    {METRIC_COUNTER, "ilorad_train_tokens_total", "", "Tokens the language model trained on.",
-     VALUE_U64, PICTURE(lm_tokens)},
+    {METRIC_COUNTER, "ilorad_predictions_total", "", "Prediction records committed.", VALUE_U64,
+     PICTURE(predictions)},
     {METRIC_GAUGE, "ilorad_ready", "", "1 when events are being consumed.", VALUE_BOOL,
      PICTURE(ready)},
     {METRIC_GAUGE, "ilorad_epoch", "", "Last committed epoch.", VALUE_U64, PICTURE(epoch)},
     {METRIC_GAUGE, "ilorad_seq", "", "Last applied sequence number.", VALUE_U64, PICTURE(seq)},
     {METRIC_GAUGE, "ilorad_learner_seq", "", "Last sequence number learned.", VALUE_U64,
      PICTURE(learner_seq)},
-    {METRIC_GAUGE, "ilorad_consumer_lag", "", "Input records not yet consumed, -1 unknown.",
-     VALUE_I64, PICTURE(lag)},
     {METRIC_GAUGE, "ilorad_events_per_second", "", "Applied events over the last seconds.",
      VALUE_REAL, PICTURE(events_per_second)},
-    {METRIC_GAUGE, "ilorad_snapshot_version", "state=\"in_force\"", "Model versions.", VALUE_U64,
-     PICTURE(version_in_force)},
-    {METRIC_GAUGE, "ilorad_snapshot_version", "state=\"newest\"", "Model versions.", VALUE_U64,
+    {METRIC_GAUGE, "ilorad_snapshot_newest", "", "Newest version made.", VALUE_U64,
      PICTURE(version_newest)},
     {METRIC_GAUGE, "ilorad_rate", "what=\"lm_training\"", rate_help, VALUE_REAL, PICTURE(lm_rate)},
     {METRIC_GAUGE, "ilorad_rate", "what=\"sasrec_scoring\"", rate_help, VALUE_REAL,
@@ -70,8 +55,6 @@ static const struct series table[] = {
     {METRIC_GAUGE, "ilorad_train_loss", "model=\"sasrec\"", "Loss of the last batch.", VALUE_REAL,
      PICTURE(sasrec_loss)},
     {METRIC_GAUGE, "ilorad_items", "", "Items known.", VALUE_INT, PICTURE(items)},
-    {METRIC_GAUGE, "ilorad_lmdb_used_bytes", "", "Pages in use of the state.", VALUE_U64,
-     PICTURE(store_used_bytes)},
     {METRIC_GAUGE, "ilorad_disk_free_bytes", "", "Free bytes where the state lies.", VALUE_U64,
      PICTURE(disk_free_bytes)},
 };
@@ -120,11 +103,6 @@ static double picture_value(const struct shared_picture *picture, const struct s
     switch (series->value) {
     case VALUE_U64: {
         uint64_t value;
-        memcpy(&value, at, sizeof value);
-        return (double)value;
-    }
-    case VALUE_I64: {
-        int64_t value;
         memcpy(&value, at, sizeof value);
         return (double)value;
     }

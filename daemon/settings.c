@@ -14,7 +14,6 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "base/memory.h"
 #include "proto/stream_kafka.h"
 
 #define FILE_OF_SECRET_BYTES_MAX 4096u
@@ -316,20 +315,5 @@ const char *settings_field_name(const struct settings *settings, const char *fie
 }
 
 enum status settings_print(const struct settings *settings, struct buffer *out) {
-    struct config_extras *extras = memory_take(sizeof *extras);
-    if (extras == NULL) { return STATUS_NO_MEMORY; }
-    *extras = settings->extras;
-    for (int i = 0; i < extras->count; i++) {
-        struct config_extra *extra = &extras->items[i];
-        if (strcmp(extra->section, "kafka") != 0) { continue; }
-        if (strstr(extra->key, "password") == NULL && strstr(extra->key, "secret") == NULL &&
-            strstr(extra->key, ".pem") == NULL && strstr(extra->key, "sasl.username") == NULL &&
-            strcmp(extra->key, "sasl.oauthbearer.config") != 0) {
-            continue;
-        }
-        (void)snprintf(extra->value, sizeof extra->value, "(secret)"); /* fits */
-    }
-    enum status status = config_print(table, TABLE_COUNT, settings, extras, out);
-    memory_free(extras);
-    return status;
+    return config_print(table, TABLE_COUNT, settings, &settings->extras, out);
 }
