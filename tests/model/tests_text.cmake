@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+# tests_text - readers of base models, tokenizers, prompts.
+if(ILORA_TEXT)
+  ilora_test(tokenizer_golden LABEL reference SOURCES test_tokenizer_golden.c USES model
+    ARGS ${PROJECT_SOURCE_DIR}/tests/reference/tokenizer_bytes.json
+         ${PROJECT_SOURCE_DIR}/tests/reference/tokenizer_chars.json)
+endif()
+ilora_test(gguf LABEL unit SOURCES test_gguf.c gguf_build.c USES model
+  ARGS ${PROJECT_SOURCE_DIR}/tests/reference/gguf_blocks.bin)
