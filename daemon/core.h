@@ -59,6 +59,7 @@ struct core {
     uint64_t batch_end_seen, version_seq_seen;
     int64_t oldest_arrival_us;
     uint64_t shown_seq;
+    uint64_t predictions;          /* committed by this process */
     double lm_user_us;             /* measured time of one user's language-model score */
     bool disk_full;
     bool ready;                    /* the start procedure is over */

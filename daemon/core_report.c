@@ -68,6 +68,7 @@ void core_report_epoch(struct core *core, int64_t began_us)
     metric_add(m->duplicate, (double)epoch->duplicate);
     metric_add(m->dead, (double)epoch->dead);
     metric_add(m->filtered, (double)epoch->filtered);
+    core->predictions += epoch->predictions;
     int64_t now_us = clock_monotonic_us();
     metric_observe(m->commit_time, (double)(now_us - began_us) * 1e-6);
     if (core->oldest_arrival_us > 0) {
@@ -96,6 +97,7 @@ static void paint(void *context, struct shared_picture *p)
     p->dead = state->counts.dead;
     p->filtered = state->counts.filtered;
     p->other = state->counts.other;
+    p->predictions = core->predictions;
     p->version_in_force = state->in_force;
     p->lag = show->lag;
     if (show->seconds > 0) {

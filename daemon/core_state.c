@@ -356,7 +356,7 @@ static enum status load_positions(struct core_state *state, struct store_reader 
     uint8_t bytes[STORE_VALUE_BYTES_MAX];
     for (int first = 0, part = 0; first < state->position_count; part++) {
         char key[32];
-        struct cursor c;
+        struct cursor c = {0};
         (void)snprintf(key, sizeof(key), "positions/%d", part); /* fits */
         enum status status = get_meta(reader, key, bytes, &c, err);
         if (status != STATUS_OK) { return missing(status, key, err); }
@@ -372,7 +372,7 @@ enum status core_state_load(struct core_state *state, struct store_reader *reade
                             struct error *err)
 {
     uint8_t bytes[STORE_VALUE_BYTES_MAX];
-    struct cursor c;
+    struct cursor c = {0};
     enum status status = get_meta(reader, "state", bytes, &c, err);
     if (status != STATUS_OK) { return status; }
     status = decode_fixed(&c, state, err);

@@ -44,6 +44,7 @@ struct learner_thread {
     uint64_t replay_to;               /* rows up to here are replayed: were there at start */
     uint64_t marks_done;              /* seq whose late marks were looked at */
     int versions_since_checkpoint;
+    bool in_batch;                    /* a job that comes now must leave the reader alone */
     uint64_t lm_rows, lm_tokens;
 
     /* under lock */

@@ -37,6 +37,17 @@ static void wait_us(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t us
 
 /* ---- jobs -------------------------------------------------------------------------------------- */
 
+/* Between batches the reader is at rest; within one it must stay where it is. */
+static enum status load_version(struct learner_thread *t, uint64_t number,
+                                struct version **ret_version, struct error *err)
+{
+    if (!t->in_batch) {
+        enum status status = store_reader_renew(t->reader, err);
+        if (status != STATUS_OK) { return status; }
+    }
+    return learner_keep_load(t, number, ret_version, err);
+}
+
 /* Does the job that waits, if any. Called with the lock free. */
 static void serve_job(struct learner_thread *t)
 {
@@ -49,7 +60,7 @@ static void serve_job(struct learner_thread *t)
     enum status status;
     struct version *version = NULL;
     if (job == JOB_LOAD) {
-        status = learner_keep_load(t, t->job_number, &version, &err);
+        status = load_version(t, t->job_number, &version, &err);
     } else {
         status = learner_score_items(t->learner, t->job_version, t->job_requests, t->job_count,
                                      t->job_logprobs, &err);
@@ -318,7 +329,9 @@ static enum status learn(struct learner_thread *t, uint64_t reach, bool *ret_idl
     if (status != STATUS_OK || count == 0) { return status; }
 
     struct batch_stats stats = {0};
+    t->in_batch = true;
     status = learner_batch(t->learner, t->rows, count, beat, t, &stats, err);
+    t->in_batch = false;
     if (status != STATUS_OK) {
         return error_wrap(err, "learning rows %" PRIu64 " to %" PRIu64, t->rows[0].seq,
                           t->rows[count - 1].seq);
@@ -376,7 +389,9 @@ static enum status first_version(struct learner_thread *t, struct error *err)
 {
     if (learner_seq(t->learner) > 0) { return STATUS_OK; }
     struct version *version;
-    enum status status = learner_keep_version(t, 0, &version, err);
+    enum status status = store_reader_renew(t->reader, err);
+    if (status != STATUS_OK) { return status; }
+    status = learner_keep_version(t, 0, &version, err);
     if (status == STATUS_OK) { version_give(version); }
     return status;
 }

@@ -300,6 +300,7 @@ static void reset_timers(struct core *core)
     core->rates_us = core->heartbeat_us = core->shown_us = now_us;
     core->batch_end_seen = engine_state(core->engine)->batch_end;
     core->version_seq_seen = engine_state(core->engine)->version_seq;
+    core->shown_seq = engine_state(core->engine)->seq;
 }
 
 /* A last epoch, so that what was consumed is committed and not consumed again. */
@@ -329,7 +330,6 @@ enum status pipeline_run(struct shared *shared, const struct pipeline_options *o
         core->ready = true;
         reset_timers(core);
         core_say(core, "running");
-        core_report_show(core, clock_monotonic_us());
         if (options->on_ready != NULL) { options->on_ready(options->context); }
         while (status == STATUS_OK && !shared_stopping(shared)) { status = turn(core, err); }
         if (status == STATUS_OK) { status = last_epoch(core, err); }
