@@ -53,7 +53,7 @@ static void kafka_close(struct stream *s) {
     struct kafka *kafka = kafka_of(s);
     kafka_consumer_close(&kafka->consumer);
     kafka_reader_close(&kafka->reader);
-    kafka_producer_close(&kafka->producer);
+    kafka_producer_close(kafka->producer);
     if (kafka->plain != NULL) { rd_kafka_destroy(kafka->plain); }
     arena_free(&kafka->text);
     memory_free(kafka);

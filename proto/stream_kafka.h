@@ -5,6 +5,12 @@
  * One transactional producer and one consumer with manual assign; read_committed everywhere. The
  * producer epoch is the safety: see PROTOCOL.md, start 3-4 and the taint rule. Input is never
  * subscribed, auto.offset.reset is error.
+ *
+ * A commit is visible to readers when the broker has written its markers, some milliseconds after
+ * commit returned; fence returns only when those of all earlier transactions are written, so that a
+ * tail read after fence is the true one. commit and abort that are given up (wait said no) leave
+ * the stream without a producer: tainted() is true until the next fence, which resolves what was in
+ * doubt. bounds: end is the last stable offset; markers may lie between it and the last record.
  */
 #ifndef PROTO_STREAM_KAFKA_H
 #define PROTO_STREAM_KAFKA_H

@@ -23,7 +23,7 @@
 #include "base/stream.h"
 #include "proto/stream_kafka.h"
 
-#define KAFKA_SLICE_MS   1000 /* blocking calls return so often, to beat the watchdog */
+#define KAFKA_SLICE_MS   1000  /* blocking calls return so often, to beat the watchdog */
 #define KAFKA_ANSWER_MS  10000 /* no answer for so long: AGAIN */
 #define KAFKA_TEXT_BYTES 256u  /* an error text of librdkafka */
 
@@ -52,9 +52,11 @@ struct kafka_reader {
     bool assigned;
 };
 
+/* Of its own memory: a call that is given up keeps it until librdkafka returns (kafka_call). */
 struct kafka_producer {
-    rd_kafka_t *handle;                        /* owns; NULL until fence */
-    rd_kafka_consumer_group_metadata_t *group; /* owns */
+    rd_kafka_t *handle;                           /* owns */
+    rd_kafka_consumer_group_metadata_t *group;    /* owns */
+    rd_kafka_topic_t *topics[STREAM_TOPIC_COUNT]; /* owns; kept so that their leaders are known */
     bool in_transaction;
     bool offsets_sent;                  /* commit is resumed after the offsets */
     bool begun;                         /* a transaction was begun since fence */
@@ -77,7 +79,8 @@ struct kafka {
     bool read_only;
     struct kafka_consumer consumer;
     struct kafka_reader reader;
-    struct kafka_producer producer;
+    struct kafka_producer *producer; /* owns; NULL until fence, and after a call was given up */
+    bool given_up;                   /* a transaction was; fence clears it */
     rd_kafka_t *plain;               /* owns; NULL until stream_kafka_produce */
     rd_kafka_resp_err_t plain_error; /* first record that could not be delivered since flush */
 };
@@ -101,8 +104,7 @@ MUST_CHECK enum status kafka_client_make(rd_kafka_type_t type, rd_kafka_conf_t *
 MUST_CHECK enum status kafka_consumer_make(const struct kafka *kafka, void *opaque,
                                            void (*error_callback)(rd_kafka_t *handle, int code,
                                                                   const char *reason, void *opaque),
-                                           const char *queued_messages, rd_kafka_t **ret_handle,
-                                           struct error *err);
+                                           rd_kafka_t **ret_handle, struct error *err);
 
 /* What an error code means for us: AGAIN for what passes by itself, FENCED, NOT_FOUND for topics
  * and partitions, CONFIG for missing rights, LIMIT for size, else IO. */
@@ -142,8 +144,24 @@ MUST_CHECK enum status kafka_poll(struct stream *s, int timeout_ms, stream_sink 
                                   struct error *err);
 int64_t kafka_lag(struct stream *s, enum stream_topic topic, int32_t partition, int64_t next);
 
+/* ---- stream_kafka_call.c ---- */
+
+/* One of librdkafka's blocking calls on a producer. */
+typedef rd_kafka_error_t *(*kafka_blocking)(struct kafka_producer *producer,
+                                            rd_kafka_topic_partition_list_t *offsets);
+
+/* Makes the call in a thread of its own and asks wait once a second meanwhile. OK: the call
+ * returned, *ret_error is its answer (NULL = fine; caller destroys it), offsets is the caller's
+ * again. AGAIN: wait said no. Then kafka->producer is NULL and given_up is set: the thread owns
+ * producer and offsets, and frees them when librdkafka returns. offsets may be NULL. */
+MUST_CHECK enum status kafka_call(struct kafka *kafka, kafka_blocking call,
+                                  rd_kafka_topic_partition_list_t *offsets, stream_wait wait,
+                                  void *wait_context, rd_kafka_error_t **ret_error,
+                                  struct error *err);
+
 /* ---- stream_kafka_producer.c ---- */
 
+/* Frees it with its handle; NULL is fine. */
 void kafka_producer_close(struct kafka_producer *producer);
 /* Makes a producer and drops it: CONFIG when librdkafka refuses the properties. */
 MUST_CHECK enum status kafka_producer_try(struct kafka *kafka, struct error *err);

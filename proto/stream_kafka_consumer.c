@@ -3,7 +3,7 @@
  * stream_kafka_consumer.c - input records, partition by partition, from explicit offsets.
  *
  * Backpressure is not taking: when the sink has no room the record is kept and offered again, and
- * librdkafka stops fetching once its own queue is full (queued.min.messages). Pausing and seeking
+ * librdkafka stops fetching once its own queue is full. Pausing and seeking
  * are not used, they had bugs in the versions that must work. Offsets of a partition may have gaps
  * (control markers, compaction) but never go back: smaller ones are dropped.
  * Thread: poll; kafka_lag: core.
@@ -17,9 +17,8 @@
 #include "base/clock.h"
 #include "base/memory.h"
 
-#define QUEUED_MESSAGES   "10000" /* prefetched a partition */
-#define POLL_RECORDS_MAX  1024    /* handed on by one call */
-#define FULL_SINK_WAIT_US 1000    /* before the call returns to a caller whose sink is full */
+#define POLL_RECORDS_MAX  1024 /* handed on by one call */
+#define FULL_SINK_WAIT_US 1000 /* before the call returns to a caller whose sink is full */
 
 /* error_cb: what librdkafka says about its connections, at poll time. */
 static void consumer_error(rd_kafka_t *handle, int code, const char *reason, void *opaque) {
@@ -94,8 +93,7 @@ enum status kafka_assign(struct stream *s, const struct stream_position *positio
     kafka_consumer_close(consumer);
     enum status status = partitions_make(consumer, positions, count, err);
     if (status != STATUS_OK) { return status; }
-    status = kafka_consumer_make(kafka, consumer, consumer_error, QUEUED_MESSAGES,
-                                 &consumer->handle, err);
+    status = kafka_consumer_make(kafka, consumer, consumer_error, &consumer->handle, err);
     if (status != STATUS_OK) { return status; }
 
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(count);

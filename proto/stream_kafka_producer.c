@@ -4,9 +4,9 @@
  * taint.
  *
  * Errors are read in librdkafka's order: fenced, then requires-abort, then retriable (the same call
- * again), and everything else ends the process (PROTOCOL.md, Loop). Calls that block are made in
- * slices of one second, which librdkafka resumes, with the caller's wait between them; a commit
- * that needed more than one slice taints the producer, so that a half-resumed state never lives on.
+ * again), and everything else ends the process (PROTOCOL.md, Loop). Taking over is done in slices
+ * of one second, which librdkafka resumes; the calls of a transaction run beside the caller
+ * (stream_kafka_call.c). One that needs more than a second taints the producer.
  *
  * Taint: librdkafka of our time has no KIP-890, a request that was lost and sent again may reach
  * the broker in the next transaction. So after a disconnect, a time-out, a retry or an abort the
@@ -23,10 +23,11 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/memory.h"
 
 #define STATISTICS_MS "1000"
 #define FENCE_TRIES   30 /* slices, when nobody waits with us */
-#define ABORT_TRIES   30
+#define ABORT_SLICES  5  /* a stop may take 5 s */
 
 /* ---- callbacks ---- */
 
@@ -34,16 +35,16 @@ static void producer_error(rd_kafka_t *handle, int code, const char *reason, voi
     (void)handle;
     (void)code;
     (void)reason;
-    struct kafka *kafka = opaque;
-    kafka->producer.disturbed = true;
+    struct kafka_producer *producer = opaque;
+    producer->disturbed = true;
 }
 
 static void producer_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque) {
     (void)handle;
-    struct kafka *kafka = opaque;
+    struct kafka_producer *producer = opaque;
     if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR &&
-        kafka->producer.delivery_error == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        kafka->producer.delivery_error = message->err;
+        producer->delivery_error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        producer->delivery_error = message->err;
     }
 }
 
@@ -61,7 +62,7 @@ static bool statistics_broker(void *context, struct span name, const struct json
 
 static int producer_statistics(rd_kafka_t *handle, char *json, size_t size, void *opaque) {
     (void)handle;
-    struct kafka_producer *producer = &((struct kafka *)opaque)->producer;
+    struct kafka_producer *producer = opaque;
     struct json_value *tree = NULL;
     if (json_parse(span_make(json, size), &tree, NULL) != STATUS_OK) {
         return 0; /* no memory: counted next second */
@@ -90,12 +91,12 @@ static enum status transaction_status(struct kafka *kafka, rd_kafka_error_t *err
     char text[KAFKA_TEXT_BYTES];
     rd_kafka_resp_err_t code = rd_kafka_error_code(error);
     enum status status = kafka_code_status(code);
-    rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(kafka->producer.handle, text, sizeof text);
+    rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(kafka->producer->handle, text, sizeof text);
     bool fenced = status == STATUS_FENCED || kafka_code_status(fatal) == STATUS_FENCED;
     if (fenced) {
         status = STATUS_FENCED;
     } else if (rd_kafka_error_txn_requires_abort(error)) {
-        kafka->producer.disturbed = true;
+        kafka->producer->disturbed = true;
         status = status == STATUS_LIMIT || status == STATUS_CONFIG ? status : STATUS_IO;
     } else if (rd_kafka_error_is_retriable(error)) {
         *ret_again = true;
@@ -112,17 +113,32 @@ static enum status transaction_status(struct kafka *kafka, rd_kafka_error_t *err
 /* ---- identity ---- */
 
 void kafka_producer_close(struct kafka_producer *producer) {
+    if (producer == NULL) { return; }
     if (producer->group != NULL) { rd_kafka_consumer_group_metadata_destroy(producer->group); }
+    for (int i = 0; i < STREAM_TOPIC_COUNT; i++) {
+        if (producer->topics[i] != NULL) { rd_kafka_topic_destroy(producer->topics[i]); }
+    }
     if (producer->handle != NULL) {
         /* What is still queued belongs to a transaction that will not be committed. */
         (void)rd_kafka_purge(producer->handle, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
         rd_kafka_destroy(producer->handle);
     }
-    memset(producer, 0, sizeof *producer);
+    memory_free(producer);
 }
 
+static void producer_drop(struct kafka *kafka) {
+    kafka_producer_close(kafka->producer);
+    kafka->producer = NULL;
+}
+
+/* Makes kafka->producer; on failure it may be half built, and is closed by whoever comes next. */
 static enum status producer_make(struct kafka *kafka, struct error *err) {
-    struct kafka_producer *producer = &kafka->producer;
+    assert(kafka->producer == NULL);
+
+    struct kafka_producer *producer = MEMORY_TAKE_ARRAY(struct kafka_producer, 1);
+    if (producer == NULL) { return error_set(err, STATUS_NO_MEMORY, "Kafka producer"); }
+    kafka->producer = producer;
+
     rd_kafka_conf_t *conf = NULL;
     enum status status = kafka_conf_make(kafka, &conf, err);
     if (status != STATUS_OK) { return status; }
@@ -139,7 +155,7 @@ static enum status producer_make(struct kafka *kafka, struct error *err) {
     rd_kafka_conf_set_stats_cb(conf, producer_statistics);
     rd_kafka_conf_set_error_cb(conf, producer_error);
     rd_kafka_conf_set_dr_msg_cb(conf, producer_delivery);
-    rd_kafka_conf_set_opaque(conf, kafka);
+    rd_kafka_conf_set_opaque(conf, producer);
     status = kafka_client_make(RD_KAFKA_PRODUCER, conf, &producer->handle, err);
     if (status != STATUS_OK) { return status; }
 
@@ -150,11 +166,25 @@ static enum status producer_make(struct kafka *kafka, struct error *err) {
     return STATUS_OK;
 }
 
-enum status kafka_producer_try(struct kafka *kafka, struct error *err) {
-    assert(kafka->producer.handle == NULL);
+/* Asks for the leaders of all topics at once. Without it librdkafka looks for a new topic's leader
+ * when its timer of one second fires, and the first commit after each fence takes that second. Only
+ * an optimisation: what fails here is found again by the first record. */
+static void producer_warm(struct kafka *kafka) {
+    struct kafka_producer *producer = kafka->producer;
+    for (int i = STREAM_INPUT_COUNT; i < STREAM_TOPIC_COUNT; i++) {
+        if (kafka->topics[i] == NULL || producer->topics[i] != NULL) { continue; }
+        producer->topics[i] = rd_kafka_topic_new(producer->handle, kafka->topics[i], NULL);
+    }
+    const struct rd_kafka_metadata *metadata = NULL;
+    if (rd_kafka_metadata(producer->handle, 0, NULL, &metadata, KAFKA_SLICE_MS) ==
+        RD_KAFKA_RESP_ERR_NO_ERROR) {
+        rd_kafka_metadata_destroy(metadata);
+    }
+}
 
+enum status kafka_producer_try(struct kafka *kafka, struct error *err) {
     enum status status = producer_make(kafka, err);
-    kafka_producer_close(&kafka->producer);
+    producer_drop(kafka);
     return status;
 }
 
@@ -163,26 +193,36 @@ enum status kafka_fence(struct stream *s, stream_wait wait, void *wait_context, 
     if (kafka->read_only) {
         return error_set(err, STATUS_CONFIG, "a read-only stream has no identity to fence with");
     }
-    kafka_producer_close(&kafka->producer);
+    producer_drop(kafka);
     enum status status = producer_make(kafka, err);
-    if (status != STATUS_OK) { return status; }
+    if (status != STATUS_OK) {
+        producer_drop(kafka);
+        return status;
+    }
 
     bool again = true;
+    rd_kafka_t *handle = kafka->producer->handle;
     for (int i = 0; again; i++) {
-        rd_kafka_t *handle = kafka->producer.handle;
         status = transaction_status(kafka, rd_kafka_init_transactions(handle, KAFKA_SLICE_MS),
                                     "taking over", &again, err);
         bool goes_on = wait != NULL ? wait(wait_context) : i + 1 < FENCE_TRIES;
-        if (again && !goes_on) { return status; }
         (void)rd_kafka_poll(handle, 0); /* callbacks of a connection that was refused */
+        again = again && goes_on;
     }
-    kafka->producer.disturbed = false;
-    return status;
+    if (status != STATUS_OK) {
+        producer_drop(kafka);
+        return status;
+    }
+    producer_warm(kafka);
+    kafka->producer->disturbed = false;
+    kafka->given_up = false;
+    return STATUS_OK;
 }
 
 bool kafka_tainted(struct stream *s) {
-    struct kafka_producer *producer = &kafka_of(s)->producer;
-    if (producer->handle == NULL) { return false; }
+    struct kafka *kafka = kafka_of(s);
+    struct kafka_producer *producer = kafka->producer;
+    if (producer == NULL) { return kafka->given_up; }
     (void)rd_kafka_poll(producer->handle, 0); /* serves the callbacks */
     return producer->begun && producer->disturbed;
 }
@@ -191,12 +231,12 @@ bool kafka_tainted(struct stream *s) {
 
 enum status kafka_begin(struct stream *s, struct error *err) {
     struct kafka *kafka = kafka_of(s);
-    struct kafka_producer *producer = &kafka->producer;
-    assert(!producer->in_transaction);
-
-    if (producer->handle == NULL) {
+    struct kafka_producer *producer = kafka->producer;
+    if (producer == NULL) {
         return error_set(err, STATUS_IO, "no transaction can begin before the stream is fenced");
     }
+    assert(!producer->in_transaction);
+
     (void)rd_kafka_poll(producer->handle, 0);
     bool again = false;
     enum status status = transaction_status(kafka, rd_kafka_begin_transaction(producer->handle),
@@ -261,10 +301,10 @@ enum status kafka_produce_on(struct kafka *kafka, rd_kafka_t *handle,
 
 enum status kafka_publish(struct stream *s, const struct stream_output *output, struct error *err) {
     struct kafka *kafka = kafka_of(s);
-    assert(kafka->producer.in_transaction);
+    assert(kafka->producer != NULL && kafka->producer->in_transaction);
 
-    enum status status = kafka_produce_on(kafka, kafka->producer.handle, output, err);
-    (void)rd_kafka_poll(kafka->producer.handle, 0);
+    enum status status = kafka_produce_on(kafka, kafka->producer->handle, output, err);
+    (void)rd_kafka_poll(kafka->producer->handle, 0);
     return status;
 }
 
@@ -282,7 +322,7 @@ static enum status commit_offsets(struct kafka *kafka, const struct stream_posit
             rd_kafka_topic_partition_t *partition =
                 rd_kafka_topic_partition_list_add(list, name, positions[i].partition);
             partition->offset = positions[i].next;
-            partition->metadata = rd_kafka_mem_malloc(kafka->producer.handle, token_size + 1);
+            partition->metadata = rd_kafka_mem_malloc(kafka->producer->handle, token_size + 1);
             if (partition->metadata == NULL) {
                 status = error_set(err, STATUS_NO_MEMORY, "offsets of %d partitions", count);
             } else {
@@ -299,26 +339,35 @@ static enum status commit_offsets(struct kafka *kafka, const struct stream_posit
     return STATUS_OK;
 }
 
-static rd_kafka_error_t *send_offsets(struct kafka *kafka, void *argument) {
-    return rd_kafka_send_offsets_to_transaction(kafka->producer.handle, argument,
-                                                kafka->producer.group, KAFKA_SLICE_MS);
+static rd_kafka_error_t *send_offsets(struct kafka_producer *producer,
+                                      rd_kafka_topic_partition_list_t *offsets) {
+    return rd_kafka_send_offsets_to_transaction(producer->handle, offsets, producer->group, -1);
 }
 
-static rd_kafka_error_t *commit_transaction(struct kafka *kafka, void *argument) {
-    (void)argument;
-    return rd_kafka_commit_transaction(kafka->producer.handle, KAFKA_SLICE_MS);
+static rd_kafka_error_t *commit_transaction(struct kafka_producer *producer,
+                                            rd_kafka_topic_partition_list_t *offsets) {
+    (void)offsets;
+    return rd_kafka_commit_transaction(producer->handle, -1); /* the transaction's own time-out */
 }
 
-/* Makes a resumable call until it is done. More than one slice: tainted. */
-static enum status call_in_slices(struct kafka *kafka,
-                                  rd_kafka_error_t *(*call)(struct kafka *, void *), void *argument,
-                                  const char *what, stream_wait wait, void *wait_context,
-                                  struct error *err) {
+static rd_kafka_error_t *abort_transaction(struct kafka_producer *producer,
+                                           rd_kafka_topic_partition_list_t *offsets) {
+    (void)offsets;
+    return rd_kafka_abort_transaction(producer->handle, -1);
+}
+
+/* Makes a call again while librdkafka calls its error retriable and wait agrees. */
+static enum status call_until_done(struct kafka *kafka, kafka_blocking call,
+                                   rd_kafka_topic_partition_list_t *offsets, const char *what,
+                                   stream_wait wait, void *wait_context, struct error *err) {
     bool again = true;
     enum status status = STATUS_OK;
     while (again) {
-        status = transaction_status(kafka, call(kafka, argument), what, &again, err);
-        if (again) { kafka->producer.disturbed = true; }
+        rd_kafka_error_t *error = NULL;
+        status = kafka_call(kafka, call, offsets, wait, wait_context, &error, err);
+        if (status != STATUS_OK) { return error_wrap(err, "%s", what); }
+        status = transaction_status(kafka, error, what, &again, err);
+        if (again) { kafka->producer->disturbed = true; }
         if (again && wait != NULL && !wait(wait_context)) { return status; }
     }
     return status;
@@ -328,44 +377,48 @@ enum status kafka_commit(struct stream *s, const struct stream_position *positio
                          const char *token, stream_wait wait, void *wait_context,
                          struct error *err) {
     struct kafka *kafka = kafka_of(s);
-    struct kafka_producer *producer = &kafka->producer;
-    assert(producer->in_transaction);
     assert(token != NULL && strlen(token) < STREAM_TOKEN_BYTES_MAX);
 
+    if (kafka->given_up) { return error_set(err, STATUS_IO, "the transaction was given up"); }
+    assert(kafka->producer != NULL && kafka->producer->in_transaction);
+
     enum status status = STATUS_OK;
-    if (!producer->offsets_sent && count > 0) {
-        rd_kafka_topic_partition_list_t *list = NULL;
-        status = commit_offsets(kafka, positions, count, token, &list, err);
+    if (!kafka->producer->offsets_sent && count > 0) {
+        rd_kafka_topic_partition_list_t *offsets = NULL;
+        status = commit_offsets(kafka, positions, count, token, &offsets, err);
         if (status != STATUS_OK) { return status; }
-        status =
-            call_in_slices(kafka, send_offsets, list, "sending offsets", wait, wait_context, err);
-        rd_kafka_topic_partition_list_destroy(list);
+        status = call_until_done(kafka, send_offsets, offsets, "sending offsets", wait,
+                                 wait_context, err);
+        if (!kafka->given_up) { rd_kafka_topic_partition_list_destroy(offsets); }
         if (status != STATUS_OK) { return status; }
     }
-    producer->offsets_sent = true;
+    kafka->producer->offsets_sent = true;
 
-    status = call_in_slices(kafka, commit_transaction, NULL, "committing", wait, wait_context, err);
-    if (status == STATUS_OK) { producer->in_transaction = false; }
-    if (status != STATUS_OK && producer->delivery_error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    status =
+        call_until_done(kafka, commit_transaction, NULL, "committing", wait, wait_context, err);
+    if (status == STATUS_OK) {
+        kafka->producer->in_transaction = false;
+        return STATUS_OK;
+    }
+    if (!kafka->given_up && kafka->producer->delivery_error != RD_KAFKA_RESP_ERR_NO_ERROR) {
         return error_wrap(err, "a record was not delivered (%s)",
-                          rd_kafka_err2str(producer->delivery_error));
+                          rd_kafka_err2str(kafka->producer->delivery_error));
     }
     return status;
 }
 
+/* Lets an abort take ABORT_SLICES; then the broker does it when the transaction times out. */
+static bool abort_wait(void *context) {
+    int *slices = context;
+    return ++*slices < ABORT_SLICES;
+}
+
 enum status kafka_abort(struct stream *s, struct error *err) {
     struct kafka *kafka = kafka_of(s);
-    struct kafka_producer *producer = &kafka->producer;
-    if (!producer->in_transaction) { return STATUS_OK; }
+    if (kafka->producer == NULL || !kafka->producer->in_transaction) { return STATUS_OK; }
 
-    producer->disturbed = true; /* the taint rule counts an abort */
-    producer->in_transaction = false;
-    bool again = true;
-    enum status status = STATUS_OK;
-    for (int i = 0; again && i < ABORT_TRIES; i++) {
-        status =
-            transaction_status(kafka, rd_kafka_abort_transaction(producer->handle, KAFKA_SLICE_MS),
-                               "aborting", &again, err);
-    }
-    return status;
+    int slices = 0;
+    kafka->producer->disturbed = true; /* the taint rule counts an abort */
+    kafka->producer->in_transaction = false;
+    return call_until_done(kafka, abort_transaction, NULL, "aborting", abort_wait, &slices, err);
 }

@@ -22,10 +22,9 @@
 
 #include "base/clock.h"
 
-#define READER_QUEUED_MESSAGES "1000"
-#define TAIL_WINDOW_FIRST      8 /* offsets; an epoch's record and its marker take 2 */
-#define TAIL_WINDOW_FACTOR     8
-#define BOUNDS_TRIES           10 /* slices of KAFKA_SLICE_MS */
+#define TAIL_WINDOW_FIRST  8 /* offsets; an epoch's record and its marker take 2 */
+#define TAIL_WINDOW_FACTOR 8
+#define BOUNDS_TRIES       10 /* slices of KAFKA_SLICE_MS */
 
 /* error_cb: connection trouble shows as a lack of answers, which the calls below measure. */
 static void reader_error(rd_kafka_t *handle, int code, const char *reason, void *opaque) {
@@ -38,8 +37,7 @@ static void reader_error(rd_kafka_t *handle, int code, const char *reason, void 
 enum status kafka_reader_handle(struct kafka *kafka, rd_kafka_t **ret_handle, struct error *err) {
     struct kafka_reader *reader = &kafka->reader;
     if (reader->handle == NULL) {
-        enum status status = kafka_consumer_make(kafka, reader, reader_error,
-                                                 READER_QUEUED_MESSAGES, &reader->handle, err);
+        enum status status = kafka_consumer_make(kafka, reader, reader_error, &reader->handle, err);
         if (status != STATUS_OK) { return status; }
     }
     *ret_handle = reader->handle;
