@@ -6,8 +6,8 @@
  *   items         (number, from_seq) be  -> u8 hidden, u8 has title, varint size, id, title
  *   item_changes  (from_seq, number) be  -> nothing; exactly one a row of items, until trimmed
  *
- * In memory per item: hidden now, and from_seq of the newest row, so that the newest row is one get.
- * What an epoch changed in memory is noted, and undone by catalogue_rollback.
+ * In memory per item: hidden now, and from_seq of the newest row, so that the newest row is one
+ * get. What an epoch changed in memory is noted, and undone by catalogue_rollback.
  * Thread: core; catalogue_read*, catalogue_changes: any, with its own reader.
  */
 #include "storage/catalogue.h"
@@ -37,7 +37,7 @@ struct catalogue {
     size_t undo_count, undo_capacity;
 };
 
-/* ---- keys and rows ------------------------------------------------------------------------------ */
+/* ---- keys and rows --------------------------------------------------------------------------- */
 
 static struct span item_key(uint32_t item, uint64_t from_seq, uint8_t bytes[ITEM_KEY_BYTES]) {
     put_u32be(bytes, item);
@@ -70,7 +70,7 @@ static enum status row_decode(uint32_t item, uint64_t from_seq, struct span valu
     return STATUS_OK;
 }
 
-/* Stages row and change. bytes of id and title are copied first: they may lie in the row replaced. */
+/* Stages row and change. Id and title are copied first: they may lie in the row replaced. */
 static enum status row_put(struct catalogue *catalogue, uint32_t item,
                            const struct catalogue_item *row, struct error *err) {
     uint8_t bytes[STORE_VALUE_BYTES_MAX];
@@ -95,7 +95,7 @@ static enum status row_put(struct catalogue *catalogue, uint32_t item,
                      span_make(NULL, 0), err);
 }
 
-/* ---- open --------------------------------------------------------------------------------------- */
+/* ---- open ------------------------------------------------------------------------------------ */
 
 struct catalogue_loading {
     struct catalogue *catalogue;
@@ -180,7 +180,7 @@ bool catalogue_hidden(const struct catalogue *catalogue, uint32_t item) {
     return catalogue->hidden[item] != 0;
 }
 
-/* ---- the core's changes ------------------------------------------------------------------------- */
+/* ---- the core's changes ---------------------------------------------------------------------- */
 
 /* Room for one more note, so that a change in memory cannot fail half-way. */
 static enum status undo_reserve(struct catalogue *catalogue, struct error *err) {
@@ -307,7 +307,7 @@ void catalogue_committed(struct catalogue *catalogue) {
     catalogue->count_committed = catalogue->count;
 }
 
-/* ---- trimming ----------------------------------------------------------------------------------- */
+/* ---- trimming -------------------------------------------------------------------------------- */
 
 struct catalogue_trimming {
     struct stage *stage;
@@ -360,7 +360,7 @@ enum status catalogue_trim(struct catalogue *catalogue, uint64_t keep_seq, struc
                             err);
 }
 
-/* ---- other threads ------------------------------------------------------------------------------ */
+/* ---- other threads --------------------------------------------------------------------------- */
 
 enum status catalogue_read(struct store_reader *reader, uint32_t item, uint64_t seq,
                            struct catalogue_item *ret_item, struct error *err) {

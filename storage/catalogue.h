@@ -58,7 +58,7 @@ void catalogue_committed(struct catalogue *catalogue);
 MUST_CHECK enum status catalogue_trim(struct catalogue *catalogue, uint64_t keep_seq,
                                       struct error *err);
 
-/* ---- other threads, through a reader ------------------------------------------------------------ */
+/* ---- other threads, through a reader --------------------------------------------------------- */
 
 /* The row with the largest from_seq <= seq; NOT_FOUND when the item did not exist yet. */
 MUST_CHECK enum status catalogue_read(struct store_reader *reader, uint32_t item, uint64_t seq,

@@ -52,14 +52,15 @@ static inline int lmdb_commit(MDB_txn *txn) {
     return mdb_txn_commit(txn);
 }
 
-/* True when code means "no room on the file system of path": ENOSPC, or EIO (LMDB's name for a short
- * write) while hardly anything is free. */
+/* True when code means "no room on the file system of path": ENOSPC, or EIO (LMDB's name for a
+ * short write) while hardly anything is free. */
 bool lmdb_disk_full(int code, const char *path);
 
 /* Sets err to the words, LMDB's own text and a status: MDB_NOTFOUND and
- * ENOENT NOT_FOUND, MDB_MAP_FULL and MDB_BAD_VALSIZE LIMIT, ENOMEM NO_MEMORY, damaged files CORRUPT, all else IO. path: the
- * environment's folder, for the words and for lmdb_disk_full. code != 0. Returns the status. */
-enum status lmdb_failed(struct error *err, int code, const char *path, const char *format, ...)
-    PRINTF_LIKE(4, 5);
+ * ENOENT NOT_FOUND, MDB_MAP_FULL and MDB_BAD_VALSIZE LIMIT, ENOMEM NO_MEMORY, damaged files
+ * CORRUPT, all else IO. path: the environment's folder, for the words and for lmdb_disk_full. code
+ * != 0. Returns the status. */
+MUST_CHECK enum status lmdb_failed(struct error *err, int code, const char *path,
+                                   const char *format, ...) PRINTF_LIKE(4, 5);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * packing.h - compact values: varints inlined for loops over a thousand items, and a source of values
- * that is a stage or a reader.
+ * packing.h - compact values: varints inlined for loops over a thousand items, and a source of
+ * values that is a stage or a reader.
  *
  * base/bytes.h has the same varint behind a call; a user's seen set is decoded once an event, where
  * the call costs more than the work.
@@ -30,8 +30,8 @@ static inline uint8_t *pack_i64(uint8_t *p, int64_t v) {
     return pack_u64(p, ((uint64_t)v << 1) ^ (uint64_t)(v >> 63));
 }
 
-/* What is left to read. `good` falls to false at the first cut or overlong number and stays there; the
- * caller looks at it once, at the end. */
+/* What is left to read. `good` falls to false at the first cut or overlong number and stays there;
+ * the caller looks at it once, at the end. */
 struct unpacker {
     const uint8_t *at, *end;
     bool good;

@@ -2,8 +2,8 @@
  *
  * published.c - the list last published for a user: what the user's next event is judged by.
  *
- * Value in table published: version, zig-zag newest_ms, u8 tier, count, count * item; varints but the
- * tier. Items are ranked, so their numbers are in no order and stay as they are.
+ * Value in table published: version, zig-zag newest_ms, u8 tier, count, count * item; varints but
+ * the tier. Items are ranked, so their numbers are in no order and stay as they are.
  */
 #include <assert.h>
 

@@ -136,7 +136,7 @@ enum status store_get(struct store_reader *reader, enum store_table table, struc
     int code = reader_cursor(reader, table, &cursor);
     if (code == 0) { code = mdb_cursor_get(cursor, &wanted, &stored, MDB_SET); }
     if (code == MDB_NOTFOUND) {
-        /* The common answer, once an event of a new user: no words, they cost more than the look. */
+        /* The common answer, once an event of a new user: words would cost more than the look. */
         if (err != NULL) {
             err->code = STATUS_NOT_FOUND;
             memcpy(err->text, "no such key", sizeof "no such key");

@@ -4,7 +4,8 @@
  *
  * Value in table users:
  *   total, count, count * {item, zig-zag (time - time before)}, id_count, id_count * u64le
- * all varints but the hashes, which are random bits. 20 items take about 110 bytes and 20 hashes 160.
+ * all varints but the hashes, which are random bits. 20 items take about 110 bytes and 20 hashes
+ * 160.
  */
 #include "storage/sequence.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * sequence.h - what one user did: the last items with their times, the ring of event ids, the set of
- * items ever consumed, and the list last published for the user.
+ * sequence.h - what one user did: the last items with their times, the ring of event ids, the set
+ * of items ever consumed, and the list last published for the user.
  *
- * Sequences stay in the order of sequence numbers; "history for time t" means entries with time < t,
- * so that events of the same second never see each other.
+ * Sequences stay in the order of sequence numbers; "history for time t" means entries with time <
+ * t, so that events of the same second never see each other.
  *
  * Table users, value: varint total, varint count, then per entry oldest first: varint item number,
  * zig-zag varint of the time difference (ms) to the entry before; then varint id_count and id_count
@@ -43,27 +43,28 @@ bool sequence_knows_event(const struct sequence *sequence, uint64_t event_hash);
 /* Appends, dropping the oldest beyond history_max / dedup_max. */
 void sequence_append(struct sequence *sequence, uint32_t item, int64_t time_ms, uint64_t event_hash,
                      uint32_t history_max, uint32_t dedup_max);
-/* Where the bytes pass STORE_VALUE_BYTES_MAX (times centuries apart) the oldest entries are left out. */
+/* Where the bytes pass STORE_VALUE_BYTES_MAX (times centuries apart) the oldest entries are left
+ * out. */
 MUST_CHECK enum status sequence_save(struct stage *stage, struct span user,
                                      const struct sequence *sequence, struct error *err);
-/* Item numbers of the newest entries with time < before_ms, oldest first, at most `max`. Returns how
- * many. INT64_MAX = all. */
+/* Item numbers of the newest entries with time < before_ms, oldest first, at most `max`. Returns
+ * how many. INT64_MAX = all. */
 uint32_t sequence_history(const struct sequence *sequence, int64_t before_ms, uint32_t max,
                           uint32_t *ret_items);
 
-/* ---- items ever consumed ------------------------------------------------------------------------ */
+/* ---- items ever consumed --------------------------------------------------------------------- */
 
 /* Adds an item to the user's seen set; beyond seen_max the oldest insertion goes. */
 MUST_CHECK enum status seen_add(struct stage *stage, struct span user, uint32_t item,
                                 uint32_t seen_max, struct error *err);
-/* The item numbers of the set in insertion order, oldest first, into items[max]; *ret_count <= max. Of
- * more than max the newest. */
+/* The item numbers of the set in insertion order, oldest first, into items[max]; *ret_count <= max.
+ * Of more than max the newest. */
 MUST_CHECK enum status seen_load(struct stage *stage, struct span user, uint32_t *items,
                                  uint32_t max, uint32_t *ret_count, struct error *err);
 MUST_CHECK enum status seen_read(struct store_reader *reader, struct span user, uint32_t *items,
                                  uint32_t max, uint32_t *ret_count, struct error *err);
 
-/* ---- the list last published ------------------------------------------------------------------- */
+/* ---- the list last published ----------------------------------------------------------------- */
 
 struct published {
     uint64_t version;                   /* model version that made it */

@@ -19,7 +19,7 @@
 #define STAGE_ENTRIES_LIMIT (1u << 30) /* indices are 32 bits; an epoch has some 10^5 */
 #define STAGE_BYTES_LIMIT   ((size_t)4 << 30)
 
-/* ---- memory ------------------------------------------------------------------------------------ */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 /* A piece of at most STAGE_CHUNK_BYTES, 8-byte aligned; NULL: no memory. */
 static uint8_t *stage_take(struct stage *stage, size_t size) {
@@ -59,7 +59,7 @@ static bool stage_array_room(void **array, size_t count, size_t *capacity, size_
     return true;
 }
 
-/* ---- the hash table ---------------------------------------------------------------------------- */
+/* ---- the hash table -------------------------------------------------------------------------- */
 
 static void stage_slots_fill(uint32_t *slots, size_t slot_count, const struct stage_entry *entries,
                              size_t entry_count) {
@@ -103,7 +103,7 @@ static struct stage_entry *stage_find(struct stage *stage, enum store_table tabl
     return NULL;
 }
 
-/* ---- open and close ---------------------------------------------------------------------------- */
+/* ---- open and close -------------------------------------------------------------------------- */
 
 enum status stage_open(struct store *store, struct stage **ret_stage, struct error *err) {
     assert(store != NULL);
@@ -157,7 +157,7 @@ size_t stage_entries(const struct stage *stage) {
     return stage->entry_count;
 }
 
-/* ---- get, put, delete -------------------------------------------------------------------------- */
+/* ---- get, put, delete ------------------------------------------------------------------------ */
 
 enum status stage_reader(struct stage *stage, struct store_reader **ret_reader, struct error *err) {
     if (stage->reader_stale) {
@@ -274,7 +274,7 @@ enum status stage_delete(struct stage *stage, enum store_table table, struct spa
     return STATUS_OK;
 }
 
-/* ---- outside the digests ----------------------------------------------------------------------- */
+/* ---- outside the digests --------------------------------------------------------------------- */
 
 static enum status stage_after_add(struct stage *stage, enum stage_after_kind kind,
                                    enum store_table table, struct span key, struct span value,

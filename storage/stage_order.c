@@ -16,7 +16,7 @@
 #define STAGE_DIGEST_BYTES (64u * 1024u) /* SHA-256 is fed in pieces of this */
 #define STAGE_RUN          8u            /* sorted by insertion before merging */
 
-/* ---- sorting ----------------------------------------------------------------------------------- */
+/* ---- sorting --------------------------------------------------------------------------------- */
 
 static bool stage_before(const struct stage *stage, struct stage_place a, struct stage_place b) {
     if (a.prefix != b.prefix) { return a.prefix < b.prefix; }
@@ -141,7 +141,7 @@ enum status stage_sort(struct stage *stage, struct error *err) {
     return STATUS_OK;
 }
 
-/* ---- digests ----------------------------------------------------------------------------------- */
+/* ---- digests --------------------------------------------------------------------------------- */
 
 /* Encodes one put or delete as store.h says; returns bytes written. */
 static size_t stage_encode(const struct stage_entry *entry, uint8_t *bytes) {

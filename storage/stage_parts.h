@@ -41,8 +41,8 @@ struct stage_after {
     struct span value; /* in the chunks; REWRITE alone */
 };
 
-/* One entry's place in the order. prefix: the key's next 8 bytes after what all keys of its table in
- * this epoch share, big-endian, zero-padded: most comparisons end there. */
+/* One entry's place in the order. prefix: the key's next 8 bytes after what all keys of its table
+ * in this epoch share, big-endian, zero-padded: most comparisons end there. */
 struct stage_place {
     uint64_t prefix;
     uint32_t entry;

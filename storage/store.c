@@ -47,7 +47,7 @@ const char *store_table_name(enum store_table table) {
     return store_tables[table].name;
 }
 
-/* ---- the map ----------------------------------------------------------------------------------- */
+/* ---- the map --------------------------------------------------------------------------------- */
 
 static enum status store_locks_make(struct store *store, struct error *err) {
     pthread_condattr_t attributes;
@@ -126,7 +126,7 @@ enum status store_grow(struct store *store, struct error *err) {
     return status;
 }
 
-/* ---- open and close ---------------------------------------------------------------------------- */
+/* ---- open and close -------------------------------------------------------------------------- */
 
 /* Checks or writes meta's "format". The transaction stays with the caller. */
 static enum status store_format_check(struct store *store, MDB_txn *txn, bool *ret_absent,
@@ -272,7 +272,7 @@ enum status store_sync(struct store *store, struct error *err) {
     return STATUS_OK;
 }
 
-/* ---- usage ------------------------------------------------------------------------------------- */
+/* ---- usage ----------------------------------------------------------------------------------- */
 
 /* Pages on LMDB's free list: each record of table 0 holds a count and that many page numbers. */
 static int store_free_pages(MDB_txn *txn, uint64_t *ret_pages) {

@@ -27,21 +27,21 @@
 #define STORE_KEY_BYTES_MAX   511u
 
 enum store_table {
-    STORE_META,      /* name -> bytes; not part of any digest */
-    STORE_USERS,     /* user id -> sequence */
-    STORE_SEEN,      /* user id, chunk -> delta-coded item numbers */
-    STORE_PUBLISHED, /* user id -> last published list */
-    STORE_ITEMS,     /* item number, from_seq (big-endian) -> id, title, hidden */
-    STORE_ITEM_IDS,  /* item id -> item number */
-    STORE_ITEM_CHANGES, /* from_seq, item number (big-endian) -> nothing: what the learner must look at again */
+    STORE_META,         /* name -> bytes; not part of any digest */
+    STORE_USERS,        /* user id -> sequence */
+    STORE_SEEN,         /* user id, chunk -> delta-coded item numbers */
+    STORE_PUBLISHED,    /* user id -> last published list */
+    STORE_ITEMS,        /* item number, from_seq (big-endian) -> id, title, hidden */
+    STORE_ITEM_IDS,     /* item id -> item number */
+    STORE_ITEM_CHANGES, /* from_seq, item number (big-endian) -> nothing: what changed */
     STORE_TRAINING_LOG, /* seq (big-endian) -> row */
     STORE_SUMS,         /* name -> live evaluation sums */
     STORE_EXCLUSIONS,   /* seq, part (big-endian) -> items consumed before an evaluated row */
 };
 #define STORE_TABLE_COUNT 10
 
-/* Which digest chain a table belongs to: 0 none (META), 1 input state (USERS, SEEN, ITEMS, ITEM_IDS,
- * ITEM_CHANGES, TRAINING_LOG, EXCLUSIONS), 2 evaluation state (PUBLISHED, SUMS). */
+/* Which digest chain a table belongs to: 0 none (META), 1 input state (USERS, SEEN, ITEMS,
+ * ITEM_IDS, ITEM_CHANGES, TRAINING_LOG, EXCLUSIONS), 2 evaluation state (PUBLISHED, SUMS). */
 int store_table_chain(enum store_table table);
 const char *store_table_name(enum store_table table);
 
@@ -92,7 +92,7 @@ MUST_CHECK enum status store_at_or_below(struct store_reader *reader, enum store
 MUST_CHECK enum status store_last(struct store_reader *reader, enum store_table table,
                                   struct span *ret_key, struct span *ret_value, struct error *err);
 
-/* ---- the stage -------------------------------------------------------------------------------- */
+/* ---- the stage ------------------------------------------------------------------------------- */
 
 struct stage;
 
@@ -121,13 +121,14 @@ MUST_CHECK enum status stage_trim(struct stage *stage, enum store_table table, s
  * moment that is no function of the input.) LIMIT, NO_MEMORY: nothing changed. */
 MUST_CHECK enum status stage_rewrite(struct stage *stage, enum store_table table, struct span key,
                                      struct span value, struct error *err);
-/* The committed state without pending writes, for scans by the core. borrows: until stage_commit. */
+/* The committed state without pending writes, for scans. borrows: until stage_commit. */
 MUST_CHECK enum status stage_reader(struct stage *stage, struct store_reader **ret_reader,
                                     struct error *err);
 
-/* D_n = SHA-256(D_{n-1} || sorted (table, key, value) puts and deletes) over the tables of one chain
- * (1 or 2). Encoding a put: u8 table, u8 1, u32le key size, key, u32le value size, value; a delete:
- * u8 table, u8 0, u32le key size, key; sorted by table then key. No puts: D_n = SHA-256(D_{n-1}). */
+/* D_n = SHA-256(D_{n-1} || sorted (table, key, value) puts and deletes) over the tables of one
+ * chain (1 or 2). Encoding a put: u8 table, u8 1, u32le key size, key, u32le value size, value; a
+ * delete: u8 table, u8 0, u32le key size, key; sorted by table then key. No puts: D_n =
+ * SHA-256(D_{n-1}). */
 MUST_CHECK enum status stage_digest(struct stage *stage, int chain,
                                     const uint8_t previous[SHA256_BYTES],
                                     uint8_t ret_digest[SHA256_BYTES], struct error *err);

@@ -22,7 +22,7 @@
 #define LOCAL_TOTAL_KEY     0xffu
 #define LOCAL_END_BYTES     24u
 
-/* ---- small tables ------------------------------------------------------------------------------- */
+/* ---- small tables ---------------------------------------------------------------------------- */
 
 int local_put(MDB_txn *txn, MDB_dbi table, struct span key, struct span value) {
     MDB_val wanted = lmdb_val(key);
@@ -130,7 +130,7 @@ enum status local_total_save(struct stream_local *local, MDB_txn *txn, uint64_t 
     return STATUS_OK;
 }
 
-/* ---- commits ------------------------------------------------------------------------------------ */
+/* ---- commits --------------------------------------------------------------------------------- */
 
 enum status local_commit_parse(const struct stream_local *local, struct span stored,
                                struct local_commit *ret_commit, struct error *err) {
@@ -274,7 +274,7 @@ static enum status local_committed(struct stream *s, struct stream_position *pos
     return status;
 }
 
-/* ---- open and close ----------------------------------------------------------------------------- */
+/* ---- open and close -------------------------------------------------------------------------- */
 
 static enum status local_partitions(struct stream *s, enum stream_topic topic, int32_t *ret_count,
                                     struct error *err) {

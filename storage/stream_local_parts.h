@@ -10,7 +10,8 @@
  *   stream_local_poll.c    assign and poll
  *
  * Values of the tables, little-endian, each with a leading CRC-32C over what follows:
- *   records  u32 crc, i64 timestamp, u8 flags, u8 headers, key, value, headers (stream_local_record.c)
+ *   records  u32 crc, i64 timestamp, u8 flags, u8 headers, key, value, headers: see
+ *            stream_local_record.c
  *   ends     u32 crc, u64 next, u64 first, u64 bytes; key 0xff: u32 crc, u64 bytes of all records
  *   commits  u32 crc, owner[16], u8 token size, token, u32 count, count * {u8 topic, u32 partition,
  *            u64 next[4]}: the last commit's position and those of the three before it, because a
@@ -100,7 +101,7 @@ static inline struct stream_local *stream_local_of(struct stream *stream) {
     return (struct stream_local *)(void *)stream;
 }
 
-/* ---- records ------------------------------------------------------------------------------------ */
+/* ---- records --------------------------------------------------------------------------------- */
 
 /* Bytes of the encoded record; LIMIT beyond STREAM_RECORD_BYTES_MAX or STREAM_HEADERS_MAX. */
 MUST_CHECK enum status local_record_size(const struct stream_output *output, size_t *ret_size,
@@ -115,7 +116,7 @@ void local_record_key(struct local_place place, uint64_t offset, uint8_t key[LOC
 /* The place and offset of a key of records; false when the key has another size. */
 bool local_record_place(struct span key, struct local_place *ret_place, uint64_t *ret_offset);
 
-/* ---- small tables ------------------------------------------------------------------------------- */
+/* ---- small tables ---------------------------------------------------------------------------- */
 
 /* The place exists: NOT_FOUND otherwise. */
 MUST_CHECK enum status local_place_check(const struct stream_local *local, struct local_place place,
@@ -160,7 +161,7 @@ bool local_commit_find(const struct local_commit *commit, struct local_place pla
 /* Puts a table's value with its CRC in front. 0 or LMDB's code. */
 int local_put(MDB_txn *txn, MDB_dbi table, struct span key, struct span value);
 
-/* ---- the rest ----------------------------------------------------------------------------------- */
+/* ---- the rest -------------------------------------------------------------------------------- */
 
 /* Trims what retention allows, in the caller's write transaction, until the records take at most
  * `goal` bytes; at most LOCAL_TRIM_MAX records a call. Saves ends and total; *ret_bytes is the new
@@ -173,25 +174,27 @@ static inline uint64_t local_record_weight(size_t stored_size) {
     return stored_size + LOCAL_RECORD_OVERHEAD;
 }
 
-enum status local_begin(struct stream *s, struct error *err);
-enum status local_publish(struct stream *s, const struct stream_output *output, struct error *err);
-enum status local_commit_all(struct stream *s, const struct stream_position *positions, int count,
-                             const char *token, stream_wait wait, void *wait_context,
-                             struct error *err);
-enum status local_abort(struct stream *s, struct error *err);
+MUST_CHECK enum status local_begin(struct stream *s, struct error *err);
+MUST_CHECK enum status local_publish(struct stream *s, const struct stream_output *output,
+                                     struct error *err);
+MUST_CHECK enum status local_commit_all(struct stream *s, const struct stream_position *positions,
+                                        int count, const char *token, stream_wait wait,
+                                        void *wait_context, struct error *err);
+MUST_CHECK enum status local_abort(struct stream *s, struct error *err);
 
-enum status local_bounds(struct stream *s, enum stream_topic topic, int32_t partition,
-                         int64_t *ret_first, int64_t *ret_end, struct error *err);
-enum status local_tail(struct stream *s, enum stream_topic topic, int32_t partition,
-                       stream_sink sink, void *context, struct error *err);
-enum status local_read(struct stream *s, enum stream_topic topic, int32_t partition, int64_t first,
-                       int64_t last, stream_sink sink, void *context, struct error *err);
+MUST_CHECK enum status local_bounds(struct stream *s, enum stream_topic topic, int32_t partition,
+                                    int64_t *ret_first, int64_t *ret_end, struct error *err);
+MUST_CHECK enum status local_tail(struct stream *s, enum stream_topic topic, int32_t partition,
+                                  stream_sink sink, void *context, struct error *err);
+MUST_CHECK enum status local_read(struct stream *s, enum stream_topic topic, int32_t partition,
+                                  int64_t first, int64_t last, stream_sink sink, void *context,
+                                  struct error *err);
 int64_t local_lag(struct stream *s, enum stream_topic topic, int32_t partition, int64_t next);
 
-enum status local_assign(struct stream *s, const struct stream_position *positions, int count,
-                         struct error *err);
-enum status local_poll(struct stream *s, int timeout_ms, stream_sink sink, void *context,
-                       struct error *err);
+MUST_CHECK enum status local_assign(struct stream *s, const struct stream_position *positions,
+                                    int count, struct error *err);
+MUST_CHECK enum status local_poll(struct stream *s, int timeout_ms, stream_sink sink, void *context,
+                                  struct error *err);
 void local_consumer_free(struct local_consumer *consumer);
 
 #endif

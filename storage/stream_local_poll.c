@@ -22,7 +22,7 @@
 #define POLL_WRITE_US     INT64_C(500)  /* a commit is many writes: looked at once in this time */
 #define POLL_FULL_US      INT64_C(1000) /* a sink without any room is not asked again sooner */
 
-/* ---- assign ------------------------------------------------------------------------------------- */
+/* ---- assign ---------------------------------------------------------------------------------- */
 
 /* Opens the watch; without one the consumer sleeps. */
 static void consumer_watch(struct local_consumer *consumer, const char *path) {
@@ -70,7 +70,7 @@ void local_consumer_free(struct local_consumer *consumer) {
     *consumer = (struct local_consumer){.notify = -1};
 }
 
-/* ---- one round ---------------------------------------------------------------------------------- */
+/* ---- one round ------------------------------------------------------------------------------- */
 
 static enum status consumer_begin(struct stream_local *local, struct error *err) {
     struct local_consumer *consumer = &local->consumer;
@@ -148,7 +148,7 @@ static enum status consumer_round(struct stream_local *local, stream_sink sink, 
     return status;
 }
 
-/* ---- waiting ------------------------------------------------------------------------------------ */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 /* True when a commit happened since the last snapshot. */
 static bool consumer_news(const struct stream_local *local) {

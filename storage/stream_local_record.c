@@ -7,8 +7,8 @@
  *   │       │ms        │flags  │headers│key            │value            │name, NUL, u8 present,│
  *   └───────┴──────────┴───────┴───────┴───────────────┴─────────────────┤varint size, value    │
  *            └──────────────── crc covers ─────────────▸                 └──────────────────────┘
- * flags: 1 = there is a key, 2 = there is a value (otherwise null, not empty). Names keep their NUL,
- * so that a reader hands them out in place.
+ * flags: 1 = there is a key, 2 = there is a value (otherwise null, not empty). Names keep their
+ * NUL, so that a reader hands them out in place.
  */
 #include <assert.h>
 

@@ -90,7 +90,7 @@ static enum status trim_look(struct stream_local *local, MDB_cursor *records,
     return status;
 }
 
-/* Deletes up to TRIM_SLICE records from the front; *trimmed counts them, *total loses their bytes. */
+/* Deletes up to TRIM_SLICE records in front; *trimmed counts them, *total loses their bytes. */
 static enum status trim_slice(struct stream_local *local, MDB_cursor *records,
                               struct trim_partition *part, uint64_t *total, uint32_t *trimmed,
                               struct error *err) {
@@ -132,7 +132,7 @@ static enum status trim_survey(struct stream_local *local, MDB_txn *txn, MDB_cur
     return STATUS_OK;
 }
 
-/* The partition with something to trim whose first record is the oldest; NULL when there is none. */
+/* The partition with something to trim whose first record is the oldest; NULL: there is none. */
 static struct trim_partition *trim_choose(struct trim_partition *parts, int32_t count) {
     struct trim_partition *chosen = NULL;
     for (int32_t i = 0; i < count; i++) {

@@ -25,7 +25,7 @@ struct local_writer {
     uint64_t total;        /* bytes of all records */
 };
 
-/* ---- the write transaction ---------------------------------------------------------------------- */
+/* ---- the write transaction ------------------------------------------------------------------- */
 
 static enum status writer_begin(struct local_writer *writer, struct stream_local *local,
                                 struct error *err) {
@@ -141,7 +141,7 @@ static enum status local_soften(const struct stream_local *local, enum status st
     return STATUS_AGAIN;
 }
 
-/* ---- the daemon's transaction ------------------------------------------------------------------- */
+/* ---- the daemon's transaction ---------------------------------------------------------------- */
 
 enum status local_begin(struct stream *s, struct error *err) {
     struct stream_local *local = stream_local_of(s);
@@ -361,7 +361,7 @@ enum status local_abort(struct stream *s, struct error *err) {
     return STATUS_OK;
 }
 
-/* ---- produce ------------------------------------------------------------------------------------ */
+/* ---- produce --------------------------------------------------------------------------------- */
 
 static enum status local_produce_try(struct stream_local *local,
                                      const struct stream_output *outputs, int count,

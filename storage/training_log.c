@@ -3,9 +3,9 @@
  * training_log.c - rows and exclusions as bytes.
  *
  * Value in table training_log, key seq u64be: u8 present, u8 marks, u8 topic, partition, offset,
- * u64le user_key, item, zig-zag time, [f32 weight], [f32 lm, eval, eval_lm, sasrec rate], [argument],
- * [version], window_count, window...; integers are varints, what is in brackets stands only where
- * `present` says so, because nearly all rows have 1.0 and none.
+ * u64le user_key, item, zig-zag time, [f32 weight], [f32 lm, eval, eval_lm, sasrec rate],
+ * [argument], [version], window_count, window...; integers are varints, what is in brackets stands
+ * only where `present` says so, because nearly all rows have 1.0 and none.
  */
 #include "storage/training_log.h"
 
@@ -36,7 +36,7 @@ static struct span row_key(uint64_t seq, uint8_t bytes[8]) {
     return span_make(bytes, 8);
 }
 
-/* ---- rows --------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static uint8_t *pack_f32(uint8_t *at, float value) {
     uint32_t bits = 0;
@@ -192,7 +192,7 @@ enum status training_log_read(struct store_reader *reader, uint64_t first, uint6
     return STATUS_OK;
 }
 
-/* ---- exclusions --------------------------------------------------------------------------------- */
+/* ---- exclusions ------------------------------------------------------------------------------ */
 
 static struct span exclusions_key(uint64_t seq, uint8_t part, uint8_t bytes[9]) {
     put_u64be(bytes, seq);
@@ -254,7 +254,7 @@ enum status training_exclusions_read(struct store_reader *reader, uint64_t seq, 
     return STATUS_OK;
 }
 
-/* ---- trim, erase, bounds ------------------------------------------------------------------------ */
+/* ---- trim, erase, bounds --------------------------------------------------------------------- */
 
 enum status training_log_trim(struct stage *stage, uint64_t seq, struct error *err) {
     uint8_t key[EXCLUSIONS_KEY_BYTES];

@@ -23,23 +23,23 @@ MUST_CHECK enum status training_log_put(struct stage *stage, const struct traini
 MUST_CHECK enum status training_log_get(struct stage *stage, uint64_t seq,
                                         struct training_row *ret_row, struct error *err);
 /* Rows with seq in [first, last], at most max, into rows; *ret_count of them. thread: any, with its
- * own reader. CORRUPT when a number is missing, at the front or in between; rows beyond the last one
- * held are simply not there yet. */
+ * own reader. CORRUPT when a number is missing, at the front or in between; rows beyond the last
+ * one held are simply not there yet. */
 MUST_CHECK enum status training_log_read(struct store_reader *reader, uint64_t first, uint64_t last,
                                          struct training_row *rows, int max, int *ret_count,
                                          struct error *err);
 /* Remembers a trim of rows below seq. */
 MUST_CHECK enum status training_log_trim(struct stage *stage, uint64_t seq, struct error *err);
 /* Remembers to erase user_key (0), item (ITEM_ERASED), weight (0), window and exclusions of all
- * committed rows of a user in [first, last], keeping seq, position, time and marks: the row then teaches
- * nothing. Done inside the next stage_commit and part of no digest. (forget_user; PROTOCOL.md says
- * when) */
+ * committed rows of a user in [first, last], keeping seq, position, time and marks: the row then
+ * teaches nothing. Done inside the next stage_commit and part of no digest. (forget_user;
+ * PROTOCOL.md says when) */
 #define ITEM_ERASED UINT32_MAX
 MUST_CHECK enum status training_log_erase(struct stage *stage, struct store_reader *reader,
                                           uint64_t user_key, uint64_t first, uint64_t last,
                                           struct error *err);
-/* Items the user had ever consumed before a row that is chosen for evaluation (table exclusions, key
- * seq u64be + part u8, value delta-coded ascending item numbers): what full-catalogue ranks and
+/* Items the user had ever consumed before a row that is chosen for evaluation (table exclusions,
+ * key seq u64be + part u8, value delta-coded ascending item numbers): what full-catalogue ranks and
  * negative candidates leave out. Ascending, distinct; count <= SEEN_MAX. */
 MUST_CHECK enum status training_exclusions_put(struct stage *stage, uint64_t seq,
                                                const uint32_t *items, uint32_t count,

@@ -11,8 +11,8 @@
 /* One implementation under test. The contract's own tests use nothing else. */
 struct stream_under_test {
     void *context;
-    /* Opens the stream of an identity with two partitions of events, one of the other inputs when it
-     * is new. Each call is another process' view of the same stream. */
+    /* Opens the stream of an identity with two partitions of events, one of the other inputs when
+     * it is new. Each call is another process' view of the same stream. */
     struct stream *(*open)(void *context, const char *identity);
     void (*close)(void *context, struct stream *stream);
     /* Appends to an input as a producer does. */

@@ -120,7 +120,7 @@ static void rewrite_replaces_what_exists_and_makes_nothing(void **state) {
     assert_stage_absent(f, STORE_TRAINING_LOG, "b");
 }
 
-/* ---- digests ----------------------------------------------------------------------------------- */
+/* ---- digests --------------------------------------------------------------------------------- */
 
 static void digest(struct store_fixture *f, int chain, uint8_t ret_digest[SHA256_BYTES]) {
     uint8_t previous[SHA256_BYTES];
@@ -184,7 +184,7 @@ static void digest_depends_on_neither_order_nor_trims_nor_overwritten_values(voi
     assert_memory_equal(first, second, SHA256_BYTES);
 }
 
-/* ---- many keys --------------------------------------------------------------------------------- */
+/* ---- many keys ------------------------------------------------------------------------------- */
 
 /* Random keys that share prefixes, some inside others: order, digest and store must agree with a
  * plain model: a sorted array of strings. */
@@ -244,7 +244,7 @@ static void thousands_of_random_keys_agree_with_a_sorted_array(void **state) {
     memory_free(model);
 }
 
-/* ---- faults ------------------------------------------------------------------------------------ */
+/* ---- faults ---------------------------------------------------------------------------------- */
 
 static void refused_commit_leaves_the_store_old_and_the_stage_full(void **state) {
     struct store_fixture *f = *state;

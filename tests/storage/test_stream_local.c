@@ -73,7 +73,7 @@ CONTRACT(poll_gives_each_record_once_in_order_and_again_when_refused)
 CONTRACT(poll_takes_partitions_in_turn)
 CONTRACT(read_bounds_and_tail_agree)
 
-/* ---- several processes -------------------------------------------------------------------------- */
+/* ---- several processes ----------------------------------------------------------------------- */
 
 /* Runs body in a child process with a stream of its own; the child's asserts end it with 1. */
 static pid_t in_child(void (*body)(struct local_fixture *f, int number), struct local_fixture *f,
@@ -231,7 +231,7 @@ static void waiting_poll_wakes_at_another_process_commit(void **state) {
     s->ops->close(s);
 }
 
-/* ---- kills -------------------------------------------------------------------------------------- */
+/* ---- kills ----------------------------------------------------------------------------------- */
 
 #define OUTPUTS_A_COMMIT 20
 
@@ -314,7 +314,7 @@ static void killed_at_any_moment_the_stream_is_old_or_new(void **state) {
     assert_true(moved > 0); /* some rounds got as far as a commit, or nothing was tested */
 }
 
-/* ---- full, refused, damaged ------------------------------------------------------------------- */
+/* ---- full, refused, damaged ------------------------------------------------------------------ */
 
 static void refused_commit_may_be_called_again_until_it_goes_through(void **state) {
     struct local_fixture *f = *state;
