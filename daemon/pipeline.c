@@ -28,6 +28,7 @@
 #define RATES_EVERY_US   1000000
 #define SHOW_EVERY_US    500000
 #define DISK_WAIT_US     500000
+#define FIRST_INTERVAL_US INT64_C(1000000)
 #define VERSIONS_WAITING 2 /* marked and not delivered: no further mark by the timer */
 
 static bool heartbeat_due(const struct core *core, int64_t now_us)
@@ -37,12 +38,21 @@ static bool heartbeat_due(const struct core *core, int64_t now_us)
 
 /* ---- closing an epoch --------------------------------------------------------------------------- */
 
+/* A new shard knows nothing: its first versions come 1, 2, 4 ... seconds apart, then at the interval. */
+static int64_t version_interval_us(const struct core *core, uint64_t versions)
+{
+    int64_t interval_us = core->settings.publish_interval;
+    int64_t early_us = versions < 20 ? FIRST_INTERVAL_US << versions : interval_us;
+    return early_us < interval_us ? early_us : interval_us;
+}
+
 static bool version_due(const struct core *core, int64_t now_us)
 {
     const struct core_state *state = engine_state(core->engine);
     int waiting = 0;
     for (int i = 0; i < state->pending_count; i++) { waiting += !state->pending[i].announced; }
-    return now_us - core->version_marked_us >= core->settings.publish_interval &&
+    int64_t interval_us = version_interval_us(core, state->version_next - 1);
+    return now_us - core->version_marked_us >= interval_us &&
            state->seq > state->version_seq && waiting < VERSIONS_WAITING;
 }
 
