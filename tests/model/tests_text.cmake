@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # tests_text - readers of base models, tokenizers, prompts.
 if(ILORA_TEXT)
+  ilora_test(safetensors LABEL unit SOURCES test_safetensors.c USES model)
+  ilora_test(checkpoint LABEL unit SOURCES test_checkpoint.c USES model)
   ilora_test(tokenizer_golden LABEL reference SOURCES test_tokenizer_golden.c USES model
     ARGS ${PROJECT_SOURCE_DIR}/tests/reference/tokenizer_bytes.json
          ${PROJECT_SOURCE_DIR}/tests/reference/tokenizer_chars.json)
