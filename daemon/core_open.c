@@ -19,12 +19,10 @@
 #include "base/log.h"
 #include "daemon/core.h"
 #include "daemon/model_settings.h"
-#include "proto/stream_kafka.h"
-#include "storage/stream_local.h"
+#include "daemon/stream_open.h"
 
 #define STATE_MAP_BYTES (1024u * 1024u * 1024u) /* first map of the state; address space only */
 #define LOCK_TEXT_BYTES 64
-#define MESSAGE_BYTES_MAX (4 * 1024 * 1024)
 
 bool core_wait(void *context)
 {
@@ -137,59 +135,9 @@ enum status core_open_state(struct core *core, struct error *err)
 
 /* ---- stream ------------------------------------------------------------------------------------ */
 
-static void identity_name(const struct settings *s, char name[256])
-{
-    (void)snprintf(name, 256, "ilora.%.64s.%" PRId64, s->stream_deployment,
-                   s->stream_shard); /* [stream] deployment has at most 64 bytes */
-}
-
-static enum status open_kafka(struct core *core, struct error *err)
-{
-    const struct settings *s = &core->settings;
-    char identity[256];
-    identity_name(s, identity);
-    struct stream_kafka_property properties[CONFIG_EXTRA_MAX];
-    int count = 0;
-    for (int i = 0; i < s->extras.count; i++) {
-        const struct config_extra *extra = &s->extras.items[i];
-        if (strcmp(extra->section, "kafka") != 0) { continue; }
-        properties[count].name = extra->key;
-        properties[count].value = extra->value;
-        count++;
-    }
-    struct stream_kafka_settings settings = {
-        .bootstrap_servers = s->kafka_bootstrap_servers,
-        .transactional_id = identity,
-        .topics = {s->topics_events, s->topics_items, s->topics_control, s->topics_predictions,
-                   s->topics_snapshots, s->topics_ledger, s->topics_metrics, s->topics_dlq},
-        .properties = properties,
-        .property_count = count,
-        .transaction_timeout_ms = (int)(s->kafka_transaction_timeout / 1000),
-        .message_max_bytes = MESSAGE_BYTES_MAX,
-    };
-    return stream_kafka_open(&settings, &core->stream, err);
-}
-
-static enum status open_local(struct core *core, struct error *err)
-{
-    const struct settings *s = &core->settings;
-    char identity[256], path[FILE_PATH_BYTES_MAX];
-    identity_name(s, identity);
-    enum status status = path_join(path, core->path, "stream", err);
-    if (status != STATUS_OK) { return status; }
-    struct stream_local_settings settings = {.path = path,
-                                             .identity = identity,
-                                             .partitions = (int32_t)s->stream_partitions,
-                                             .map_bytes_max = (uint64_t)s->state_map_max,
-                                             .retention_bytes = (uint64_t)s->stream_retention};
-    return stream_local_open(&settings, &core->stream, err);
-}
-
 enum status core_open_stream(struct core *core, struct error *err)
 {
-    enum status status =
-        core->settings.stream_kind == STREAM_KIND_KAFKA ? open_kafka(core, err)
-                                                        : open_local(core, err);
+    enum status status = stream_open(&core->settings, true, &core->stream, err);
     if (status != STATUS_OK) { return error_wrap(err, "opening the stream"); }
     core->doors = (struct commit_doors){.stream = core->stream,
                                         .shard = (int32_t)core->settings.stream_shard,

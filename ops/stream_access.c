@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/file.h"
+#include "daemon/stream_open.h"
 #include "proto/stream_kafka.h"
 #include "storage/stream_local.h"
 
@@ -16,7 +16,6 @@
 #define BROKER_WAIT_US    200000
 #define BROKER_TRIES      25
 #define FLUSH_TIMEOUT_MS  60000
-#define TRANSACTION_MS    60000
 
 const char *stream_access_topic_name(const struct settings *settings, enum stream_topic topic) {
     switch (topic) {
@@ -48,46 +47,10 @@ enum status stream_access_topic(const struct settings *settings, const char *nam
                      name);
 }
 
-static enum status open_kafka(const struct settings *settings, struct stream **ret_stream,
-                              struct error *err) {
-    struct stream_kafka_property properties[CONFIG_EXTRA_MAX];
-    struct stream_kafka_settings kafka = {
-        .bootstrap_servers = settings->kafka_bootstrap_servers,
-        .properties = properties,
-        .transaction_timeout_ms = TRANSACTION_MS,
-        .message_max_bytes = (int)STREAM_RECORD_BYTES_MAX,
-        .read_only = true,
-    };
-    for (int i = 0; i < STREAM_TOPIC_COUNT; i++) {
-        kafka.topics[i] = stream_access_topic_name(settings, (enum stream_topic)i);
-    }
-    for (int i = 0; i < settings->extras.count; i++) {
-        const struct config_extra *extra = &settings->extras.items[i];
-        if (strcmp(extra->section, "kafka") != 0) { continue; }
-        properties[kafka.property_count++] =
-            (struct stream_kafka_property){.name = extra->key, .value = extra->value};
-    }
-    return stream_kafka_open(&kafka, ret_stream, err);
-}
-
 enum status stream_access_open(const struct settings *settings, struct stream_access *ret_access,
                                struct error *err) {
     struct stream_access access = {.kafka = settings->stream_kind == STREAM_KIND_KAFKA};
-    enum status status = STATUS_OK;
-    if (access.kafka) {
-        status = open_kafka(settings, &access.stream, err);
-    } else {
-        char path[FILE_PATH_BYTES_MAX];
-        status = path_join(path, settings->state_path, "stream", err);
-        if (status != STATUS_OK) { return status; }
-        struct stream_local_settings local = {
-            .path = path,
-            .partitions = (int32_t)settings->stream_partitions,
-            .map_bytes_max = (uint64_t)settings->state_map_max,
-            .retention_bytes = (uint64_t)settings->stream_retention,
-        };
-        status = stream_local_open(&local, &access.stream, err);
-    }
+    enum status status = stream_open(settings, false, &access.stream, err);
     if (status == STATUS_OK) { *ret_access = access; }
     return status;
 }
