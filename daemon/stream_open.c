@@ -56,7 +56,7 @@ static enum status open_local(const struct settings *s, bool writer, struct stre
 {
     char identity[256], path[FILE_PATH_BYTES_MAX];
     identity_name(s, identity);
-    enum status status = path_join(path, core->path, "stream", err);
+    enum status status = path_join(path, s->state_path, "stream", err);
     if (status != STATUS_OK) { return status; }
     struct stream_local_settings settings = {.path = path,
                                              .identity = writer ? identity : NULL,
