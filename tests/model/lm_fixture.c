@@ -46,13 +46,18 @@ static void make_sample(struct lm_fixture *f, int i) {
 }
 
 void lm_fixture_open(struct lm_fixture *f, int K, enum ilora_head head, bool item_tokens) {
+    lm_fixture_open_base(f, LM_BUILTIN, K, head, item_tokens);
+}
+
+void lm_fixture_open_base(struct lm_fixture *f, const char *path, int K, enum ilora_head head,
+                          bool item_tokens) {
     struct error err;
     memset(f, 0, sizeof *f);
     f->shape = (struct ilora_shape){.R = 4, .K = K, .alpha = 8.0f, .gate_floor = 0.05f, .E = LM_E,
                                     .projector_width = 12, .items_max = LM_ITEMS, .head = head,
                                     .item_tokens = item_tokens};
     ASSERT_OK(backend_cpu_new(1, &f->be, &err), err);
-    ASSERT_OK(checkpoint_open("builtin:tiny:3", &f->checkpoint, &err), err);
+    ASSERT_OK(checkpoint_open(path, &f->checkpoint, &err), err);
     ASSERT_OK(base_model_load(f->be, f->checkpoint, PRECISION_F32, true, &f->base, &err), err);
     ASSERT_OK(ilora_params_new(f->be, base_model_description(f->base), &f->shape, 5, true,
                                &f->params, &err), err);

@@ -32,8 +32,13 @@ struct lm_fixture {
     float *grads;  /* host copy of the GRAD slab */
 };
 
+#define LM_BUILTIN "builtin:tiny:3"
+
 /* K experts of rank 4 together; fails the test on any error. */
 void lm_fixture_open(struct lm_fixture *f, int K, enum ilora_head head, bool item_tokens);
+/* The same over another base model of at least 256 tokens. */
+void lm_fixture_open_base(struct lm_fixture *f, const char *path, int K, enum ilora_head head,
+                          bool item_tokens);
 void lm_fixture_close(struct lm_fixture *f);
 /* A language model over it with these budgets, items set. */
 struct language_model *lm_fixture_model(struct lm_fixture *f, int tokens_max, bool training);

@@ -4,7 +4,8 @@
  *
  * Along a random direction d of one tensor: (loss(v + e d) - loss(v - e d)) / 2e must be grad . d. The
  * passes are f32, so e is large enough for the difference to stand above rounding (1e-7 of a loss near
- * 10) and small enough for the cubic term; 2 % of the larger side is what that leaves. */
+ * 10) and small enough for the cubic term; 2 % of the larger side is what that leaves.
+ * With an argument: the same over that base model (tests/reference/lm_architectures.py). */
 #include <math.h>
 #include <stdio.h>
 
@@ -13,6 +14,8 @@
 
 #define STEP      2e-3
 #define TOLERANCE 0.02
+
+static const char *base_path = LM_BUILTIN;
 
 static double loss_moved(struct lm_fixture *f, struct language_model *lm,
                          const struct ilora_tensor *t, const float *direction, double by) {
@@ -33,7 +36,7 @@ static double loss_moved(struct lm_fixture *f, struct language_model *lm,
 
 static void check_all(int K, enum ilora_head head, bool item_tokens) {
     struct lm_fixture f;
-    lm_fixture_open(&f, K, head, item_tokens);
+    lm_fixture_open_base(&f, base_path, K, head, item_tokens);
     struct language_model *lm = lm_fixture_model(&f, 200, true);
     for (int i = 0; i < ilora_params_count(f.params); i++) {
         const struct ilora_tensor *t = ilora_params_at(f.params, i);
@@ -82,7 +85,8 @@ static void title_head_alone_has_right_gradients_and_one_expert_no_gate(void **s
     check_all(1, ILORA_HEAD_TITLE, true);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc > 1) { base_path = argv[1]; }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(item_head_gradients_are_differences_of_the_loss),
         cmocka_unit_test(both_heads_with_item_tokens_have_right_gradients),
