@@ -140,12 +140,14 @@ static enum status encode_sections(struct prompt_template *template,
 }
 
 /* The item placeholder: a token of that name, else id 0. Its own embedding is never read. */
-static int32_t find_placeholder(const struct tokenizer *tokenizer) {
-    int32_t ids[2];
+static enum status find_placeholder(const struct tokenizer *tokenizer, int32_t *ret_id,
+                                    struct error *err) {
+    int32_t ids[16]; /* the name is 8 bytes */
     int count = 0;
-    struct error ignored;
-    enum status status = tokenizer_encode(tokenizer, span_of("<|item|>"), ids, 2, &count, &ignored);
-    return status == STATUS_OK && count == 1 ? ids[0] : 0;
+    enum status status = tokenizer_encode(tokenizer, span_of("<|item|>"), ids, 16, &count, err);
+    if (status != STATUS_OK) { return status; }
+    *ret_id = count == 1 ? ids[0] : 0;
+    return STATUS_OK;
 }
 
 enum status prompt_template_open_named(const char *path, const char *name,
@@ -164,7 +166,8 @@ enum status prompt_template_open_named(const char *path, const char *name,
         goto fail;
     }
     template->tokenizer = tokenizer;
-    template->placeholder = find_placeholder(tokenizer);
+    status = find_placeholder(tokenizer, &template->placeholder, err);
+    if (status != STATUS_OK) { goto fail; }
     if (path != NULL) {
         status = file_read(path, PROMPT_FILE_BYTES_MAX, &file, err);
         if (status != STATUS_OK) { goto fail; }

@@ -105,7 +105,11 @@ static enum status compile(struct text_pattern *pattern, struct span expression,
                            "pattern does not compile: %s at byte %zu", (const char *)reason, place);
         goto done;
     }
-    pattern->jit = pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE) == 0;
+    code = pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE);
+    pattern->jit = code == 0; /* a pcre2 built without it: the interpreter gives the same matches */
+    if (code == PCRE2_ERROR_NOMEMORY) {
+        status = error_set(err, STATUS_NO_MEMORY, "compiling a pattern");
+    }
 
 done:
     pcre2_compile_context_free(compiling);
