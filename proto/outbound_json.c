@@ -17,7 +17,12 @@ static void put_count(struct json_writer *w, const char *name, uint64_t count) {
 }
 
 static void put_text(struct json_writer *w, const char *name, const char *text) {
-    json_write_string(w, name, text != NULL ? span_of(text) : span_make(NULL, 0));
+    json_write_string(w, name, span_of(text != NULL ? text : ""));
+}
+
+/* An absent span is empty text. */
+static void put_span(struct json_writer *w, const char *name, struct span text) {
+    json_write_string(w, name, text.data != NULL ? text : span_of(""));
 }
 
 static void put_digest(struct json_writer *w, const char *name, const uint8_t *digest) {
@@ -29,7 +34,7 @@ static void put_digest(struct json_writer *w, const char *name, const uint8_t *d
 static void put_position(struct json_writer *w, const char *name,
                          const struct position_record *position) {
     json_write_object(w, name);
-    json_write_string(w, "topic", position->topic);
+    put_span(w, "topic", position->topic);
     json_write_integer(w, "partition", position->partition);
     json_write_integer(w, "offset", position->offset);
     json_write_object_end(w);
@@ -49,11 +54,11 @@ enum status outbound_json_prediction(const struct prediction_record *record, str
     struct json_writer w;
     json_write_begin(&w, out);
     json_write_object(&w, NULL);
-    json_write_string(&w, "user", record->user);
+    put_span(&w, "user", record->user);
     json_write_array(&w, "items");
     for (int i = 0; i < record->item_count; i++) {
         json_write_object(&w, NULL);
-        json_write_string(&w, "item", record->items[i].item);
+        put_span(&w, "item", record->items[i].item);
         json_write_real(&w, "score", (double)record->items[i].score);
         json_write_integer(&w, "rank", i + 1);
         put_text(&w, "source", record->items[i].source);
@@ -126,11 +131,11 @@ enum status outbound_json_manifest(const struct manifest_record *record, struct 
     put_count(&w, "rows_excluded", record->rows_excluded);
     put_files(&w, record->files, record->file_count);
     put_figures(&w, record->figures, record->figure_count);
-    json_write_string(&w, "numeric_profile", record->numeric_profile);
-    json_write_string(&w, "base_model", record->base_model);
+    put_span(&w, "numeric_profile", record->numeric_profile);
+    put_span(&w, "base_model", record->base_model);
     put_digest(&w, "base_model_sha256", record->base_model_sha256);
     json_write_bool(&w, "rejected", record->rejected);
-    json_write_string(&w, "reason", record->reason);
+    put_span(&w, "reason", record->reason);
     put_count(&w, "restored_from", record->restored_from);
     json_write_object_end(&w);
     return finish(&w, out, size_before);

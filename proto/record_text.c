@@ -79,7 +79,7 @@ static void text_value(struct json_writer *w, const char *name,
     case PROTOBUF_C_TYPE_BYTES: text_bytes(w, name, at); return;
     case PROTOBUF_C_TYPE_MESSAGE: text_message(w, name, *(ProtobufCMessage *const *)at); return;
     }
-    assert(!"a field type that protobuf-c does not have");
+    assert(false && "a field type that protobuf-c does not have");
 }
 
 static size_t element_bytes(ProtobufCType type) {
@@ -102,7 +102,7 @@ static size_t element_bytes(ProtobufCType type) {
     case PROTOBUF_C_TYPE_STRING:
     case PROTOBUF_C_TYPE_MESSAGE: return sizeof(void *);
     }
-    assert(!"a field type that protobuf-c does not have");
+    assert(false && "a field type that protobuf-c does not have");
     return 0;
 }
 

@@ -262,6 +262,9 @@ static rd_kafka_headers_t *produce_headers(const struct stream_output *output) {
     return headers;
 }
 
+/* rd_kafka_producev's argument macros check types by statement expressions. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpedantic"
 static rd_kafka_resp_err_t produce_once(rd_kafka_t *handle, const char *topic,
                                         const struct stream_output *output) {
     rd_kafka_headers_t *headers = produce_headers(output);
@@ -278,6 +281,7 @@ static rd_kafka_resp_err_t produce_once(rd_kafka_t *handle, const char *topic,
     }
     return code;
 }
+#pragma GCC diagnostic pop
 
 enum status kafka_produce_on(struct kafka *kafka, rd_kafka_t *handle,
                              const struct stream_output *output, struct error *err) {

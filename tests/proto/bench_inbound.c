@@ -37,7 +37,8 @@ int main(void) {
     char user[] = "user-194";
     char item[] = "item-2423";
     char type[] = "click";
-    Ilora__V1__Event message = ILORA__V1__EVENT__INIT;
+    Ilora__V1__Event message;
+    ilora__v1__event__init(&message);
     message.id = id;
     message.user = user;
     message.item = item;

@@ -16,7 +16,8 @@ static struct span pack(const Ilora__V1__Event *event, uint8_t *bytes) {
 
 static void a_protobuf_event_is_read(void **state) {
     (void)state;
-    Ilora__V1__Event message = ILORA__V1__EVENT__INIT;
+    Ilora__V1__Event message;
+    ilora__v1__event__init(&message);
     char user[] = "ada";
     char item[] = "book";
     char type[] = "play";
@@ -48,7 +49,8 @@ static void a_protobuf_event_is_read(void **state) {
 
 static void the_topic_gives_the_kind_that_is_absent(void **state) {
     (void)state;
-    Ilora__V1__Event message = ILORA__V1__EVENT__INIT;
+    Ilora__V1__Event message;
+    ilora__v1__event__init(&message);
     char item[] = "book";
     char title[] = "A Book";
     message.item = item;
@@ -62,7 +64,8 @@ static void the_topic_gives_the_kind_that_is_absent(void **state) {
     ASSERT_OK(fixture_decode(&f, STREAM_ITEMS, span_of("{\"item\":7,\"title\":\"T\"}")), f.err);
     assert_int_equal(f.event.kind, EVENT_ITEM);
 
-    Ilora__V1__Control control = ILORA__V1__CONTROL__INIT;
+    Ilora__V1__Control control;
+    ilora__v1__control__init(&control);
     char command[] = "hide_item";
     control.command = command;
     control.item = item;
@@ -106,7 +109,8 @@ static void every_form_of_message_indexes_is_read(void **state) {
         uint8_t bytes[4];
         size_t size;
     } heads[] = {{{0}, 1}, {{2, 0}, 2}, {{1, 0}, 2}, {{4, 2, 0}, 3}, {{3, 2, 0, 0}, 4}};
-    Ilora__V1__Event message = ILORA__V1__EVENT__INIT;
+    Ilora__V1__Event message;
+    ilora__v1__event__init(&message);
     char user[] = "ada";
     char item[] = "book";
     message.user = user;
