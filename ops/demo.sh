@@ -143,6 +143,12 @@ clean_up() {
     trap - EXIT INT TERM
     end_process "$viewer" 2
     end_process "$feeder" 5
+    # Whoever holds the state now: it may have been killed and started again by hand.
+    local holder
+    holder=$(cat "$dir/data/lock" 2>/dev/null || true)
+    if [[ $holder =~ ^[0-9]+$ ]] && [ "$(cat "/proc/$holder/comm" 2>/dev/null)" = ilorad ]; then
+        daemon=$holder
+    fi
     end_process "$daemon" 60
     [ -z "$broker" ] || "$root/ops/kafka-broker.sh" stop "$broker" >/dev/null 2>&1 || true
     if [ $keep = no ] && [ -n "$made_dir" ]; then rm -rf "$made_dir"; fi

@@ -26,6 +26,10 @@ static int run(const struct command_context *context, int argc, char **argv);
 const struct command command_config = {"config", "settings: effective, a sample, the manual", help,
                                        run};
 
+static const char sample_head[] =
+    "# SPDX-License-Identifier: Apache-2.0\n"
+    "# ilorad.conf - every setting with what it is, what is allowed, and its default. ilorad.conf(5)\n\n";
+
 static int print_text(const struct command_context *context, struct span text) {
     if (!context->json) {
         print_bytes(text);
@@ -47,9 +51,14 @@ static int print_own(const struct command_context *context, bool sample, bool ma
     int count = 0;
     const struct setting *table = settings_table(&count);
     struct buffer out = {.limit = TEXT_BYTES_MAX};
-    enum status status = sample ? config_sample(table, count, &out)
-                         : man  ? manual_settings(table, count, &out)
-                                : settings_print(context->settings, &out);
+    enum status status = STATUS_OK;
+    if (sample) {
+        status = buffer_append(&out, sample_head, sizeof sample_head - 1);
+        if (status == STATUS_OK) { status = config_sample(table, count, &out); }
+    } else {
+        status = man ? manual_settings(table, count, &out)
+                     : settings_print(context->settings, &out);
+    }
     int code = COMMAND_FAILED;
     if (status == STATUS_OK) { code = print_text(context, buffer_span(&out)); }
     buffer_free(&out);
