@@ -3,9 +3,14 @@
  * test_store.c - the environment: what lasts, what is found damaged, how the map grows.
  */
 #include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/rng.h"
 #include "tests/storage/store_fixture.h"
 
 static void commit(struct store_fixture *f) {
@@ -235,6 +240,71 @@ static void opening_survives_every_fault(void **state) {
     }
 }
 
+#define KEYS_A_COMMIT 50
+
+/* Commits n = 1, 2, ... from where the store is until killed: all KEYS_A_COMMIT keys and meta's "n". */
+static void commit_until_killed(const char *folder) {
+    struct store_settings settings = {
+        .path = folder, .map_bytes = 1u << 20, .map_bytes_max = 64u << 20};
+    struct store *store = NULL;
+    struct stage *stage = NULL;
+    struct span value = {0};
+    if (store_open(&settings, &store, NULL) != STATUS_OK) { _exit(1); }
+    if (stage_open(store, &stage, NULL) != STATUS_OK) { _exit(1); }
+    uint8_t n[4] = {0}, key[4];
+    if (stage_get(stage, STORE_META, span_of("n"), &value, NULL) == STATUS_OK) {
+        memcpy(n, value.data, 4);
+    }
+    for (;;) {
+        put_u32be(n, get_u32be(n) + 1);
+        enum status status = stage_put(stage, STORE_META, span_of("n"), span_make(n, 4), NULL);
+        for (uint32_t i = 0; i < KEYS_A_COMMIT && status == STATUS_OK; i++) {
+            put_u32be(key, i * 7919);
+            status = stage_put(stage, i % 2 == 0 ? STORE_USERS : STORE_SEEN, span_make(key, 4),
+                               span_make(n, 4), NULL);
+        }
+        if (status != STATUS_OK || stage_commit(stage, NULL) != STATUS_OK) { _exit(1); }
+    }
+}
+
+static void killed_at_any_moment_the_store_is_old_or_new(void **state) {
+    struct store_fixture *f = *state;
+    struct rng rng = rng_make(12, 1);
+    uint32_t before = 0, moved = 0;
+    for (int round = 0; round < 20; round++) {
+        stage_close(f->stage);
+        store_close(f->store);
+        (void)fflush(NULL); /* the child must not print it again */
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) { commit_until_killed(f->folder.path); }
+        clock_sleep_us(3000 + (int64_t)rng_below(&rng, 40000));
+        int ended = 0;
+        assert_int_equal(kill(child, SIGKILL), 0);
+        assert_int_equal(waitpid(child, &ended, 0), child);
+        assert_true(WIFSIGNALED(ended)); /* not ended by a failure of its own */
+
+        store_fixture_open(f, 64u << 20, 64u << 20);
+        struct span value = {0};
+        uint32_t n = 0;
+        if (stage_get(f->stage, STORE_META, span_of("n"), &value, &f->err) == STATUS_OK) {
+            n = get_u32be(value.data);
+        }
+        assert_true(n >= before);
+        for (uint32_t i = 0; i < KEYS_A_COMMIT && n > 0; i++) {
+            uint8_t key[4];
+            put_u32be(key, i * 7919);
+            ASSERT_OK(stage_get(f->stage, i % 2 == 0 ? STORE_USERS : STORE_SEEN, span_make(key, 4),
+                                &value, &f->err),
+                      f->err);
+            assert_int_equal(get_u32be(value.data), n);
+        }
+        moved += n > before;
+        before = n;
+    }
+    assert_true(moved > 0); /* some rounds got as far as a commit, or nothing was tested */
+}
+
 int main(void) {
 #define STORE_TEST(name) \
     cmocka_unit_test_setup_teardown(name, store_fixture_setup, store_fixture_teardown)
@@ -249,6 +319,7 @@ int main(void) {
         STORE_TEST(growing_waits_for_a_reader_of_another_thread),
         STORE_TEST(read_only_store_reads_and_an_absent_one_is_not_found),
         STORE_TEST(opening_survives_every_fault),
+        STORE_TEST(killed_at_any_moment_the_store_is_old_or_new),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,7 +3,9 @@
  * test_stream_local.c - the embedded stream: the contract, several processes, kills, full disks,
  * retention, damage.
  */
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -228,6 +230,70 @@ static void waiting_poll_wakes_at_another_process_commit(void **state) {
     assert_int_equal(numbers.total, 1);
     assert_true(clock_monotonic_us() - start < 10000000);
     join_child(child);
+    s->ops->close(s);
+}
+
+/* ---- two threads of one process ----------------------------------------------------------------- */
+
+struct polling {
+    struct stream *stream;
+    struct numbers numbers;
+    atomic_int taken; /* records polled: what the core may commit */
+    atomic_bool stop;
+};
+
+static void *poll_until_stopped(void *context) {
+    struct polling *polling = context;
+    struct error poll_err;
+    while (!atomic_load(&polling->stop)) {
+        enum status status = polling->stream->ops->poll(polling->stream, 20, take_number,
+                                                        &polling->numbers, &poll_err);
+        assert_int_equal(status, STATUS_OK);
+        atomic_store(&polling->taken, polling->numbers.total);
+    }
+    return NULL;
+}
+
+static void core_commits_and_trims_while_the_poll_thread_polls(void **state) {
+    struct local_fixture *f = *state;
+    f->retention_bytes = 256u << 10;
+    struct polling polling = {.stream = local_open(f, "one")};
+    struct stream *s = polling.stream;
+    pthread_t thread;
+    enum { ROUNDS = 100, EVENTS = 50 };
+    contract_start(s);
+    assert_int_equal(pthread_create(&thread, NULL, poll_until_stopped, &polling), 0);
+    int64_t until = clock_monotonic_us() + 30000000;
+    for (int round = 0; round < ROUNDS; round++) {
+        char values[EVENTS][24];
+        struct stream_output outputs[EVENTS];
+        for (int i = 0; i < EVENTS; i++) {
+            (void)snprintf(values[i], sizeof values[i], "0 %d", round * EVENTS + i);
+            outputs[i] = (struct stream_output){
+                .topic = STREAM_EVENTS, .timestamp_ms = 5, .value = span_of(values[i])};
+        }
+        ASSERT_OK(stream_local_produce(s, outputs, EVENTS, &err), err);
+        while (atomic_load(&polling.taken) < round * EVENTS && clock_monotonic_us() < until) {
+            clock_sleep_us(100);
+        }
+        struct stream_position position = {STREAM_EVENTS, 0, atomic_load(&polling.taken)};
+        ASSERT_OK(s->ops->begin(s, &err), err);
+        for (int i = 0; i < EVENTS; i++) {
+            outputs[i].topic = STREAM_PREDICTIONS;
+            ASSERT_OK(s->ops->publish(s, &outputs[i], &err), err);
+        }
+        ASSERT_OK(s->ops->commit(s, &position, 1, "t", NULL, NULL, &err), err);
+    }
+    while (atomic_load(&polling.taken) < ROUNDS * EVENTS && clock_monotonic_us() < until) {
+        clock_sleep_us(100);
+    }
+    atomic_store(&polling.stop, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(polling.numbers.total, ROUNDS * EVENTS);
+    int64_t first = 0, end = 0;
+    ASSERT_OK(s->ops->bounds(s, STREAM_EVENTS, 0, &first, &end, &err), err);
+    assert_int_equal(end, ROUNDS * EVENTS);
+    assert_true(first > 0); /* trimming took part */
     s->ops->close(s);
 }
 
@@ -497,6 +563,7 @@ int main(void) {
         LOCAL_TEST(four_processes_produce_while_one_consumes_everything_in_order),
         LOCAL_TEST(commit_after_another_process_fenced_is_refused_and_writes_nothing),
         LOCAL_TEST(waiting_poll_wakes_at_another_process_commit),
+        LOCAL_TEST(core_commits_and_trims_while_the_poll_thread_polls),
         LOCAL_TEST(killed_at_any_moment_the_stream_is_old_or_new),
         LOCAL_TEST(refused_commit_may_be_called_again_until_it_goes_through),
         LOCAL_TEST(opening_survives_every_fault),
