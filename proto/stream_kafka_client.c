@@ -75,7 +75,8 @@ enum status kafka_client_make(rd_kafka_type_t type, rd_kafka_conf_t *conf, rd_ka
 enum status kafka_consumer_make(const struct kafka *kafka, void *opaque,
                                 void (*error_callback)(rd_kafka_t *handle, int code,
                                                        const char *reason, void *opaque),
-                                rd_kafka_t **ret_handle, struct error *err) {
+                                const char *fetch_wait_ms, rd_kafka_t **ret_handle,
+                                struct error *err) {
     rd_kafka_conf_t *conf = NULL;
     enum status status = kafka_conf_make(kafka, &conf, err);
     if (status != STATUS_OK) { return status; }
@@ -88,6 +89,7 @@ enum status kafka_consumer_make(const struct kafka *kafka, void *opaque,
     kafka_conf_put(conf, "enable.partition.eof", "true");
     kafka_conf_put(conf, "allow.auto.create.topics", "false");
     kafka_conf_put(conf, "queued.min.messages", QUEUED_MESSAGES);
+    if (fetch_wait_ms != NULL) { kafka_conf_put(conf, "fetch.wait.max.ms", fetch_wait_ms); }
     rd_kafka_conf_set_error_cb(conf, error_callback);
     rd_kafka_conf_set_opaque(conf, opaque);
     status = kafka_client_make(RD_KAFKA_CONSUMER, conf, ret_handle, err);

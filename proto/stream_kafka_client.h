@@ -100,11 +100,13 @@ void kafka_conf_put(rd_kafka_conf_t *conf, const char *name, const char *value);
 /* takes: conf, also on failure. CONFIG with librdkafka's words. */
 MUST_CHECK enum status kafka_client_make(rd_kafka_type_t type, rd_kafka_conf_t *conf,
                                          rd_kafka_t **ret_handle, struct error *err);
-/* The consumer's or the reader's handle: read_committed, explicit offsets only, no commits. */
+/* The consumer's or the reader's handle: read_committed, explicit offsets only, no commits.
+ * fetch_wait_ms: how long a broker holds a fetch that finds nothing; NULL: as configured. */
 MUST_CHECK enum status kafka_consumer_make(const struct kafka *kafka, void *opaque,
                                            void (*error_callback)(rd_kafka_t *handle, int code,
                                                                   const char *reason, void *opaque),
-                                           rd_kafka_t **ret_handle, struct error *err);
+                                           const char *fetch_wait_ms, rd_kafka_t **ret_handle,
+                                           struct error *err);
 
 /* What an error code means for us: AGAIN for what passes by itself, FENCED, NOT_FOUND for topics
  * and partitions, CONFIG for missing rights, LIMIT for size, else IO. */
@@ -124,6 +126,8 @@ void kafka_record_of(const rd_kafka_message_t *message, enum stream_topic topic,
 MUST_CHECK enum status kafka_reader_handle(struct kafka *kafka, rd_kafka_t **ret_handle,
                                            struct error *err);
 void kafka_reader_close(struct kafka_reader *reader);
+/* Forgets the reader's place and stops its fetching. */
+void kafka_reader_rest(struct kafka_reader *reader);
 MUST_CHECK enum status kafka_committed(struct stream *s, struct stream_position *positions,
                                        int count, char ret_token[STREAM_TOKEN_BYTES_MAX],
                                        struct error *err);

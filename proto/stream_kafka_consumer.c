@@ -91,9 +91,10 @@ enum status kafka_assign(struct stream *s, const struct stream_position *positio
     assert(count >= 0 && count <= STREAM_POSITIONS_MAX);
 
     kafka_consumer_close(consumer);
+    kafka_reader_rest(&kafka->reader);
     enum status status = partitions_make(consumer, positions, count, err);
     if (status != STATUS_OK) { return status; }
-    status = kafka_consumer_make(kafka, consumer, consumer_error, &consumer->handle, err);
+    status = kafka_consumer_make(kafka, consumer, consumer_error, NULL, &consumer->handle, err);
     if (status != STATUS_OK) { return status; }
 
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(count);

@@ -2,8 +2,9 @@
  *
  * stream_kafka_reader.c - looking at committed records without disturbing the poll thread.
  *
- * The reader is a second consumer with one partition assigned at a time. It stays open between
- * reads, so that a refold, which reads run after run, continues from what was fetched already.
+ * The reader is a second consumer with one partition assigned at a time. Until consuming starts it
+ * keeps its place between reads, so that a refold, which reads run after run, continues from what
+ * was fetched already; at the end of a partition, and whenever consuming goes on, it rests.
  *
  * A partition ends with control markers, perhaps with aborted records; the last committed record
  * may lie any distance before the end. tail() looks at growing windows:
@@ -22,6 +23,10 @@
 
 #include "base/clock.h"
 
+/* A broker answers one connection's requests in order: a fetch that waits at the end of a partition
+ * holds up the next question for as long (500 ms by default, seen as 1.5 s a tail). */
+#define FETCH_WAIT_MS "10"
+
 #define TAIL_WINDOW_FIRST  8 /* offsets; an epoch's record and its marker take 2 */
 #define TAIL_WINDOW_FACTOR 8
 #define BOUNDS_TRIES       10 /* slices of KAFKA_SLICE_MS */
@@ -37,7 +42,8 @@ static void reader_error(rd_kafka_t *handle, int code, const char *reason, void 
 enum status kafka_reader_handle(struct kafka *kafka, rd_kafka_t **ret_handle, struct error *err) {
     struct kafka_reader *reader = &kafka->reader;
     if (reader->handle == NULL) {
-        enum status status = kafka_consumer_make(kafka, reader, reader_error, &reader->handle, err);
+        enum status status =
+            kafka_consumer_make(kafka, reader, reader_error, FETCH_WAIT_MS, &reader->handle, err);
         if (status != STATUS_OK) { return status; }
     }
     *ret_handle = reader->handle;
@@ -48,6 +54,13 @@ static void reader_forget(struct kafka_reader *reader) {
     if (reader->pending != NULL) { rd_kafka_message_destroy(reader->pending); }
     reader->pending = NULL;
     reader->assigned = false;
+}
+
+void kafka_reader_rest(struct kafka_reader *reader) {
+    reader_forget(reader);
+    if (reader->handle != NULL) {
+        (void)rd_kafka_assign(reader->handle, NULL); /* nothing to fail */
+    }
 }
 
 void kafka_reader_close(struct kafka_reader *reader) {
@@ -261,7 +274,8 @@ static enum status reader_range(struct kafka *kafka, enum stream_topic topic, in
         reader->next = message->offset + 1;
         status = sink(context, message, err);
     }
-    if (status != STATUS_OK) { reader_forget(reader); }
+    bool keeps = status == STATUS_OK && reader->assigned && kafka->consumer.handle == NULL;
+    if (!keeps) { kafka_reader_rest(reader); }
     return status;
 }
 

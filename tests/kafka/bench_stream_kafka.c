@@ -14,6 +14,7 @@
 #include "proto/stream_kafka.h"
 
 #define BENCH_EVENTS       500000
+#define BENCH_RUN          256
 #define BENCH_TRANSACTIONS 200
 #define BENCH_OUTPUTS      500 /* predictions a transaction */
 
@@ -61,6 +62,19 @@ static enum status bench_consume(struct stream *s, struct error *err) {
         status = s->ops->poll(s, 1000, bench_sink, &count, err);
     }
     (void)printf("consume   %9.0f records/s\n", (double)count / seconds_since(begin_us));
+    return status;
+}
+
+/* As a refold does: run after run of 256 records. */
+static enum status bench_read(struct stream *s, struct error *err) {
+    enum status status = STATUS_OK;
+    int64_t count = 0;
+    int64_t begin_us = clock_monotonic_us();
+    for (int64_t at = 0; status == STATUS_OK && at < BENCH_EVENTS; at += BENCH_RUN) {
+        status = s->ops->read(s, STREAM_EVENTS, 0, at, at + BENCH_RUN - 1, bench_sink, &count, err);
+    }
+    (void)printf("read      %9.0f records/s in runs of %d\n",
+                 (double)count / seconds_since(begin_us), BENCH_RUN);
     return status;
 }
 
@@ -116,6 +130,7 @@ int main(int argc, char **argv) {
         status = stream_kafka_topic_create(s, &topic, &created, &err);
     }
     if (status == STATUS_OK) { status = bench_produce(s, &err); }
+    if (status == STATUS_OK) { status = bench_read(s, &err); }
     if (status == STATUS_OK) { status = bench_consume(s, &err); }
     if (status == STATUS_OK) { status = bench_transactions(s, 1, &err); }
     if (status == STATUS_OK) { status = bench_transactions(s, BENCH_OUTPUTS, &err); }

@@ -126,6 +126,29 @@ static void fencing_without_a_broker_asks_whether_to_wait(void **state) {
     stream->ops->close(stream);
 }
 
+static enum status no_record(void *context, const struct stream_record *record, struct error *err) {
+    (void)context;
+    (void)record;
+    return error_set(err, STATUS_CORRUPT, "a record from nowhere");
+}
+
+static void polling_without_a_broker_says_so(void **state) {
+    (void)state;
+    struct stream_kafka_settings settings = settings_of(NULL);
+    struct stream_position position = {STREAM_EVENTS, 0, 0};
+    struct stream *stream = NULL;
+    struct error err;
+    ASSERT_OK(stream_kafka_open(&settings, &stream, &err), err);
+    ASSERT_OK(stream->ops->assign(stream, &position, 1, &err), err);
+    enum status status = STATUS_OK;
+    for (int i = 0; i < 50 && status == STATUS_OK; i++) {
+        status = stream->ops->poll(stream, 100, no_record, NULL, &err);
+    }
+    ASSERT_STATUS(status, STATUS_AGAIN);
+    ASSERT_CONTAINS(err.text, "127.0.0.1:1");
+    stream->ops->close(stream);
+}
+
 static void a_read_only_stream_has_no_identity(void **state) {
     (void)state;
     struct stream_kafka_settings settings = settings_of(NULL);
@@ -161,6 +184,7 @@ int main(void) {
         cmocka_unit_test(opening_needs_no_broker),
         cmocka_unit_test(a_refused_property_stops_the_opening),
         cmocka_unit_test(fencing_without_a_broker_asks_whether_to_wait),
+        cmocka_unit_test(polling_without_a_broker_says_so),
         cmocka_unit_test(a_read_only_stream_has_no_identity),
         cmocka_unit_test(opening_without_memory_leaves_nothing),
     };
