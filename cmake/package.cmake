@@ -36,9 +36,9 @@ set(CPACK_PACKAGE_CONTACT "ilorad maintainers <ilorad@localhost>")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "online next-item recommendation with iLoRA")
 set(CPACK_PACKAGE_DESCRIPTION
 "Consumes user-item interactions from Apache Kafka or an embedded stream, keeps
- each user's sequence, fine-tunes a frozen language model with instance-wise LoRA
- beside an online SASRec as events arrive, and publishes predictions and model
- snapshots, each exactly once.")
+each user's sequence, fine-tunes a frozen language model with instance-wise LoRA
+beside an online SASRec as events arrive, and publishes predictions and model
+snapshots, each exactly once.")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
