@@ -73,6 +73,7 @@ static enum status row_decode(uint32_t item, uint64_t from_seq, struct span valu
 /* Stages row and change. Id and title are copied first: they may lie in the row replaced. */
 static enum status row_put(struct catalogue *catalogue, uint32_t item,
                            const struct catalogue_item *row, struct error *err) {
+    assert(row->title.data != NULL || row->title.size == 0);
     uint8_t bytes[STORE_VALUE_BYTES_MAX];
     if (row->id.size + row->title.size > sizeof bytes - 2 - PACKED_U64_BYTES) {
         return error_set(err, STATUS_LIMIT, "id and title of %zu bytes, allowed %zu",
@@ -81,7 +82,7 @@ static enum status row_put(struct catalogue *catalogue, uint32_t item,
     bytes[0] = row->hidden;
     bytes[1] = row->title.data != NULL;
     uint8_t *at = pack_u64(bytes + 2, row->id.size);
-    memcpy(at, row->id.data, row->id.size);
+    if (row->id.size > 0) { memcpy(at, row->id.data, row->id.size); }
     at += row->id.size;
     if (row->title.size > 0) { memcpy(at, row->title.data, row->title.size); }
     at += row->title.size;
@@ -106,7 +107,7 @@ struct catalogue_loading {
 static bool catalogue_load_row(void *context, struct span key, struct span value) {
     struct catalogue_loading *loading = context;
     struct catalogue *catalogue = loading->catalogue;
-    struct catalogue_item row;
+    struct catalogue_item row = {0};
     if (key.size != ITEM_KEY_BYTES) {
         loading->status =
             error_set(loading->err, STATUS_CORRUPT, "key of table items has %zu bytes", key.size);
@@ -273,7 +274,7 @@ enum status catalogue_get(struct catalogue *catalogue, uint32_t item,
 
 enum status catalogue_set(struct catalogue *catalogue, uint32_t item, uint64_t from_seq,
                           struct span title, bool hidden, struct error *err) {
-    struct catalogue_item row;
+    struct catalogue_item row = {0};
     enum status status = catalogue_get(catalogue, item, &row, err);
     if (status != STATUS_OK) { return status; }
     bool same_title =
@@ -401,7 +402,7 @@ static bool visit_change(void *context, struct span key, struct span value) {
 
     uint8_t wanted[ITEM_KEY_BYTES];
     struct span row_value = {0};
-    struct catalogue_item row;
+    struct catalogue_item row = {0};
     enum status status = store_get(changing->reader, STORE_ITEMS, item_key(item, from_seq, wanted),
                                    &row_value, changing->err);
     if (status == STATUS_NOT_FOUND) {

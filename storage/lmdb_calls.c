@@ -10,7 +10,7 @@
 
 #include "base/file.h"
 
-#define LMDB_ROOM_BYTES_MIN (16u * 1024u * 1024u) /* below it EIO is taken for a full disk */
+#define LMDB_ROOM_BYTES_MIN ((uint64_t)16 << 20) /* below it EIO is taken for a full disk */
 #define LMDB_WORDS_BYTES    256u
 
 static enum status lmdb_status(int code) {

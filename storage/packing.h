@@ -9,6 +9,8 @@
 #ifndef STORAGE_PACKING_H
 #define STORAGE_PACKING_H
 
+#include <assert.h>
+
 #include "storage/store.h"
 
 #define PACKED_U64_BYTES 10u /* a varint at most */
@@ -38,6 +40,7 @@ struct unpacker {
 };
 
 static inline struct unpacker unpack_from(struct span bytes) {
+    assert(bytes.data != NULL || bytes.size == 0);
     return (struct unpacker){bytes.data, bytes.data + bytes.size, true};
 }
 

@@ -157,7 +157,7 @@ enum status store_scan(struct store_reader *reader, enum store_table table, stru
         code = mdb_cursor_get(cursor, &key, &stored, first.size > 0 ? MDB_SET_RANGE : MDB_FIRST);
     }
     while (code == 0) {
-        struct span value;
+        struct span value = {0};
         enum status status =
             store_value_check(table, lmdb_span(&key), lmdb_span(&stored), &value, err);
         if (status != STATUS_OK) { return status; }
@@ -188,7 +188,7 @@ enum status store_at_or_below(struct store_reader *reader, enum store_table tabl
     }
     if (code != 0) { return reader_failed(reader, code, table, key, err); }
 
-    struct span value;
+    struct span value = {0};
     enum status status =
         store_value_check(table, lmdb_span(&found), lmdb_span(&stored), &value, err);
     if (status != STATUS_OK) { return status; }
@@ -208,7 +208,7 @@ enum status store_last(struct store_reader *reader, enum store_table table, stru
     }
     if (code != 0) { return reader_failed(reader, code, table, span_make(NULL, 0), err); }
 
-    struct span value;
+    struct span value = {0};
     enum status status = store_value_check(table, lmdb_span(&key), lmdb_span(&stored), &value, err);
     if (status != STATUS_OK) { return status; }
     *ret_key = lmdb_span(&key);

@@ -71,9 +71,9 @@ static enum status seen_head_load(struct source source, struct span user, struct
                                   struct error *err) {
     uint8_t bytes[SEEN_KEY_BYTES];
     struct span key = {0}, value = {0};
+    head->first = head->next = head->skip = head->count = 0;
     enum status status = seen_key(user, 0, bytes, &key, err);
     if (status != STATUS_OK) { return status; }
-    head->first = head->next = head->skip = head->count = 0;
     status = source_get(source, STORE_SEEN, key, &value, err);
     if (status == STATUS_NOT_FOUND) { return STATUS_OK; }
     if (status != STATUS_OK) { return status; }
@@ -180,7 +180,7 @@ static enum status seen_find(struct source source, struct span user, const struc
                              uint32_t item, bool *ret_found, struct error *err) {
     *ret_found = seen_holds(head->items, head->count, item);
     for (uint32_t chunk = head->first; chunk < head->next && !*ret_found; chunk++) {
-        uint32_t items[SEEN_CHUNK];
+        uint32_t items[SEEN_CHUNK] = {0};
         enum status status = seen_chunk_load(source, user, chunk, items, err);
         if (status != STATUS_OK) { return status; }
         uint32_t skip = chunk == head->first ? head->skip : 0;
@@ -193,7 +193,7 @@ enum status seen_add(struct stage *stage, struct span user, uint32_t item, uint3
                      struct error *err) {
     assert(seen_max <= SEEN_MAX);
 
-    struct seen_head head;
+    struct seen_head head = {0};
     struct source source = {.stage = stage};
     bool found = false;
     enum status status = seen_head_load(source, user, &head, err);

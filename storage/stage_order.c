@@ -13,8 +13,8 @@
 
 #include "base/memory.h"
 
-#define STAGE_DIGEST_BYTES (64u * 1024u) /* SHA-256 is fed in pieces of this */
-#define STAGE_RUN          8u            /* sorted by insertion before merging */
+#define STAGE_DIGEST_BYTES ((size_t)64 * 1024) /* SHA-256 is fed in pieces of this */
+#define STAGE_RUN          8u                  /* sorted by insertion before merging */
 
 /* ---- sorting --------------------------------------------------------------------------------- */
 
@@ -164,7 +164,7 @@ static enum status stage_digest_ready(struct stage *stage, struct error *err) {
     if (stage->digest_bytes == NULL) {
         stage->digest_bytes = memory_take(STAGE_DIGEST_BYTES);
         if (stage->digest_bytes == NULL) {
-            return error_set(err, STATUS_NO_MEMORY, "a buffer of %u bytes", STAGE_DIGEST_BYTES);
+            return error_set(err, STATUS_NO_MEMORY, "a buffer of %zu bytes", STAGE_DIGEST_BYTES);
         }
     }
     if (stage->digest == NULL) { return sha256_init(&stage->digest, err); }

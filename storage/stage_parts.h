@@ -15,7 +15,7 @@
 
 #include "storage/store_parts.h"
 
-#define STAGE_CHUNK_BYTES (1024u * 1024u)
+#define STAGE_CHUNK_BYTES ((size_t)1024 * 1024)
 
 struct stage_entry {
     uint64_t hash;           /* of key, seeded by table */

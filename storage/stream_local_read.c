@@ -31,7 +31,7 @@ static enum status read_begin(struct stream_local *local, struct local_place pla
 enum status local_bounds(struct stream *s, enum stream_topic topic, int32_t partition,
                          int64_t *ret_first, int64_t *ret_end, struct error *err) {
     MDB_txn *txn = NULL;
-    struct local_end end;
+    struct local_end end = {0};
     struct local_place place = {topic, partition};
     enum status status = read_begin(stream_local_of(s), place, &txn, &end, err);
     if (status != STATUS_OK) { return status; }
@@ -87,7 +87,7 @@ enum status local_tail(struct stream *s, enum stream_topic topic, int32_t partit
     struct stream_local *local = stream_local_of(s);
     struct local_place place = {topic, partition};
     MDB_txn *txn = NULL;
-    struct local_end end;
+    struct local_end end = {0};
     enum status status = read_begin(local, place, &txn, &end, err);
     if (status != STATUS_OK) { return status; }
     if (end.next == end.first) {
@@ -110,7 +110,7 @@ enum status local_read(struct stream *s, enum stream_topic topic, int32_t partit
     enum status status = STATUS_OK;
     while (status == STATUS_OK && last >= 0 && at <= (uint64_t)last) {
         MDB_txn *txn = NULL;
-        struct local_end end;
+        struct local_end end = {0};
         status = read_begin(local, place, &txn, &end, err);
         if (status != STATUS_OK) { return status; }
         uint64_t until =

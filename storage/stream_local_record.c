@@ -53,7 +53,9 @@ enum status local_record_size(const struct stream_output *output, size_t *ret_si
 
 static uint8_t *encode_span(uint8_t *at, struct span bytes) {
     at += put_varint(at, bytes.size);
-    if (bytes.size > 0) { memcpy(at, bytes.data, bytes.size); }
+    if (bytes.size == 0) { return at; }
+    assert(bytes.data != NULL);
+    memcpy(at, bytes.data, bytes.size);
     return at + bytes.size;
 }
 

@@ -213,6 +213,7 @@ static enum status writer_append_pending(struct local_writer *writer, struct err
             uint8_t *room = NULL;
             enum status status = writer_append(writer, pending->place, pending->size, &room, err);
             if (status != STATUS_OK) { return status; }
+            assert(room != NULL);
             memcpy(room, local->pending_bytes.data + pending->start, pending->size);
             left--;
         }

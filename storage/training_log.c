@@ -29,7 +29,7 @@ enum row_present {
 static_assert(ROW_BYTES_WORST <= STORE_VALUE_BYTES_MAX, "a row fits a value");
 
 #define EXCLUSIONS_KEY_BYTES 9u
-#define EXCLUSIONS_PARTS_MAX (SEEN_MAX * PACKED_U32_BYTES / STORE_VALUE_BYTES_MAX + 2u)
+#define EXCLUSIONS_PARTS_MAX ((uint8_t)(SEEN_MAX * PACKED_U32_BYTES / STORE_VALUE_BYTES_MAX + 2u))
 
 static struct span row_key(uint64_t seq, uint8_t bytes[8]) {
     put_u64be(bytes, seq);
@@ -55,8 +55,9 @@ static float unpack_f32(struct unpacker *u) {
 
 /* Bitwise: what is read must be what was put, zero's sign and all. */
 static bool is_one(float value) {
-    const float one = 1.0f;
-    return memcmp(&value, &one, sizeof one) == 0;
+    uint32_t bits = 0;
+    memcpy(&bits, &value, sizeof bits);
+    return bits == UINT32_C(0x3f800000); /* IEEE 754: 1.0f */
 }
 
 static uint8_t row_present(const struct training_row *row) {

@@ -28,7 +28,7 @@ static bool write_text(const char *path, const char *text) {
     return close(fd) == 0 && written;
 }
 
-/* A mount namespace where this process may mount: as root at once, else through a user namespace. */
+/* A mount namespace where this process may mount: as root at once, else by a user namespace. */
 static bool namespace_enter(void) {
     char map[64];
     uid_t uid = getuid();

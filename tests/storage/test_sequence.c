@@ -133,7 +133,7 @@ static void every_cut_of_a_value_is_corrupt(void **state) {
     struct store_fixture *f = *state;
     struct sequence sequence = {0};
     for (uint32_t i = 0; i < 5; i++) {
-        sequence_append(&sequence, i * 1000, 1000 * i, i, 10, 10);
+        sequence_append(&sequence, i * 1000, INT64_C(1000) * i, i, 10, 10);
     }
     save(f, "anna", &sequence);
     struct span value = {0};

@@ -242,7 +242,7 @@ static void opening_survives_every_fault(void **state) {
 
 #define KEYS_A_COMMIT 50
 
-/* Commits n = 1, 2, ... from where the store is until killed: all KEYS_A_COMMIT keys and meta's "n". */
+/* Commits n = 1, 2, ... from where the store is until killed: KEYS_A_COMMIT keys and meta's "n". */
 static void commit_until_killed(const char *folder) {
     struct store_settings settings = {
         .path = folder, .map_bytes = 1u << 20, .map_bytes_max = 64u << 20};

@@ -233,7 +233,7 @@ static void waiting_poll_wakes_at_another_process_commit(void **state) {
     s->ops->close(s);
 }
 
-/* ---- two threads of one process ----------------------------------------------------------------- */
+/* ---- two threads of one process -------------------------------------------------------------- */
 
 struct polling {
     struct stream *stream;
