@@ -94,7 +94,22 @@ enum status ranker_catalogue_ranks(struct ranker *ranker, const struct fast_mode
     }
     ret_ranks->popularity = rank_among(ranker->score, left_out, M, target);
     keep_fit_list(ranker, &view, target);
+    ranker->last = view;
+    ranker->last_stack = request_stack(model, request);
     return STATUS_OK;
+}
+
+int ranker_rank_of(const struct ranker *ranker, const float *scores, uint32_t target) {
+    assert(target < (uint32_t)ranker->last.M);
+    return rank_among(scores, ranker->left_out, ranker->last.M, target);
+}
+
+void ranker_last_features(const struct ranker *ranker, const uint32_t *items, int count,
+                          float *ret_features) {
+    for (int c = 0; c < count; c++) {
+        view_features(ranker, &ranker->last, ranker->last_stack, items[c],
+                      ret_features + (size_t)c * FEATURE_COUNT);
+    }
 }
 
 void ranker_fit(struct ranker *ranker, struct stacker *stack,

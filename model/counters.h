@@ -3,12 +3,14 @@
  * counters.h - what can be counted: popularity, decayed popularity and co-visitation.
  *
  * Co-visitation: after an event (window, item) each of the newest `span` window items j gets
- * C(j,item) += 1 and C(item,j) += 1; similarity is the cosine C(i,j)/sqrt(n_i n_j). Rows are bounded to
- * `neighbours_max` entries by a deterministic rule (Space-Saving, Metwally et al. 2005: the smallest
- * count, then the smallest number, is replaced and its count inherited). Decayed popularity halves
- * every `half_life` events (sequence numbers, not time: the same on every replay).
+ * C(j,item) += 1 and C(item,j) += 1; similarity is the cosine C(i,j)/sqrt(n_i n_j). Rows are
+ * bounded to `neighbours_max` entries by a deterministic rule (Space-Saving, Metwally et al. 2005:
+ * the smallest count, then the smallest number, is replaced and its count inherited). Decayed
+ * popularity halves every `half_life` events (sequence numbers, not time: the same on every
+ * replay).
  *
- *   row i   (neighbour, count) (neighbour, count) ...   ascending by neighbour, so that the same counts
+ *   row i   (neighbour, count) (neighbour, count) ...   ascending by neighbour, so that the same
+ * counts
  *                                                       are the same bytes whatever came first
  *
  * thread: one writer; readers of a copy that nobody writes may be many.
@@ -45,13 +47,16 @@ MUST_CHECK enum status counters_add(struct counters *counters, const uint32_t *w
 int counters_items(const struct counters *counters); /* largest item number seen + 1 */
 /* Events of an item; 0 for one never seen. */
 uint64_t counters_popularity(const struct counters *counters, uint32_t item);
-/* log(events + 1) of all items, one float each, counters_items of them. borrows: until the next add. */
+/* log(events + 1) of all items, one float each, counters_items of them. borrows: until the next
+ * add. */
 const float *counters_popularity_logs(const struct counters *counters);
 /* Decayed to seq. */
 double counters_decayed(const struct counters *counters, uint32_t item, uint64_t seq);
-/* log(decayed to seq), not below DECAYED_LOG_FLOOR: no exponential, so it is cheap for all items. */
+/* log(decayed to seq), not below DECAYED_LOG_FLOOR: no exponential, so it is cheap for all items.
+ * */
 float counters_decayed_log(const struct counters *counters, uint32_t item, uint64_t seq);
-/* scores (M) = sum over the newest `history_span` items of the history of the cosine; zeroed first. */
+/* scores (M) = sum over the newest `history_span` items of the history of the cosine; zeroed first.
+ * */
 void counters_covisitation(const struct counters *counters, const uint32_t *history,
                            int history_count, int history_span, float *ret_scores, int M);
 /* The same for a few candidates only. */

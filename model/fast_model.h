@@ -120,8 +120,8 @@ MUST_CHECK enum status ranker_features(struct ranker *ranker, const struct fast_
                                        const uint32_t *candidates, int count, float *ret_features,
                                        struct error *err);
 /* Ranks (1-based) of `target` over the whole catalogue minus exclusions and hidden ones, by each
- * cheap model alone and by the fast stack. Ties count half, as the expected rank, rounded up. An item
- * that the model does not know yet has rank M + 1. */
+ * cheap model alone and by the fast stack. Ties count half, as the expected rank, rounded up. An
+ * item that the model does not know yet has rank M + 1. */
 struct catalogue_ranks {
     int sasrec, covisitation, popularity, decayed, fast;
     double sasrec_log_loss; /* -log p(target) over the catalogue */
@@ -131,6 +131,11 @@ struct catalogue_ranks {
 MUST_CHECK enum status ranker_catalogue_ranks(struct ranker *ranker, const struct fast_model *model,
                                               const struct rank_request *request, uint32_t target,
                                               struct catalogue_ranks *ret_ranks, struct error *err);
+/* For the request of the last ranker_catalogue_ranks: rank of the target by scores (M) of any model,
+ * and features (count, FEATURE_COUNT) of known items. */
+int ranker_rank_of(const struct ranker *ranker, const float *scores, uint32_t target);
+void ranker_last_features(const struct ranker *ranker, const uint32_t *items, int count,
+                          float *ret_features);
 /* Fits a stack (the learner's fast_stack or full_stack) on the list of the last
  * ranker_catalogue_ranks: the target against everything it was ranked among. Nothing for an unknown
  * item. */

@@ -16,24 +16,6 @@
 #define LOG_FLOOR       (-20.0f) /* log-probability of what a model does not know */
 #define STATES_CHUNK    64       /* requests whose log-probabilities are held at once */
 
-struct ranker {
-    struct backend *be; /* borrows */
-    struct fast_settings settings;
-    struct sasrec_work *work; /* owns */
-    int capacity;             /* items the buffers hold */
-    float *states;            /* (STATES_CHUNK,E) owns */
-    float *sasrec;            /* (STATES_CHUNK,capacity) owns; log-probabilities */
-    float *covisitation;      /* (capacity) owns */
-    float *covisitation_log;  /* (capacity) owns; log(cosine sum + epsilon) */
-    float *decayed;           /* (capacity) owns; log */
-    float *score;             /* (capacity) owns */
-    float *features;          /* (capacity,FEATURE_COUNT) owns */
-    uint8_t *left_out;        /* (capacity) owns; excluded or hidden */
-    uint8_t *taken;           /* (capacity) owns; zero between calls */
-    int fit_count;            /* rows of features that ranker_fit uses; 0 none */
-    int fit_target;           /* index into them */
-};
-
 /* What the models say about all items for one request; borrows the ranker's buffers. */
 struct view {
     int M;
@@ -41,6 +23,26 @@ struct view {
     const float *sasrec;         /* (M) log-probabilities; NULL: SASRec is not asked */
     const float *popularity_log; /* (counted) */
     int counted;                 /* items that the counters know */
+};
+
+struct ranker {
+    struct backend *be; /* borrows */
+    struct fast_settings settings;
+    struct sasrec_work *work;         /* owns */
+    int capacity;                     /* items the buffers hold */
+    float *states;                    /* (STATES_CHUNK,E) owns */
+    float *sasrec;                    /* (STATES_CHUNK,capacity) owns; log-probabilities */
+    float *covisitation;              /* (capacity) owns */
+    float *covisitation_log;          /* (capacity) owns; log(cosine sum + epsilon) */
+    float *decayed;                   /* (capacity) owns; log */
+    float *score;                     /* (capacity) owns */
+    float *features;                  /* (capacity,FEATURE_COUNT) owns */
+    uint8_t *left_out;                /* (capacity) owns; excluded or hidden */
+    uint8_t *taken;                   /* (capacity) owns; zero between calls */
+    int fit_count;                    /* rows of features that ranker_fit uses; 0 none */
+    struct view last;                 /* of the last ranker_catalogue_ranks */
+    const struct stacker *last_stack; /* borrows: the model's */
+    int fit_target;                   /* index into them */
 };
 
 /* Room for M items. NO_MEMORY. */

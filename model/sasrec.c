@@ -130,7 +130,7 @@ static enum status sasrec_take_fixed(struct sasrec *sasrec, struct error *err) {
         } else if (tensor->rows > 1) {
             double deviation = p < FIXED_COUNT ? INIT_STD : 1.0 / sqrt((double)tensor->cols);
             bool title = ends_with(tensor->name, "title_projection");
-            if (title) { deviation = INIT_STD / sqrt((double)tensor->rows); }
+            if (title) { deviation = INIT_STD; } /* a title vector has length 1 */
             fill_normal(tensor->value, sasrec->seed, STREAM_WEIGHTS + (uint64_t)p, deviation);
         }
     }

@@ -7,13 +7,13 @@
  *   state z = last row of L_s blocks over v of the last S items + learned positions
  *   logits = z · v^T over all M items
  *
- * An item without title vector and with no event yet stands near the mean of the table. The title part
- * is standardised by whoever makes it (model/title_vectors). Positions count from the newest item, so a
- * short history uses the same positions as the end of a long one.
+ * An item without title vector and with no event yet stands near the mean of the table. The title
+ * part is standardised by whoever makes it (model/title_vectors). Positions count from the newest
+ * item, so a short history uses the same positions as the end of a long one.
  *
- * Two kinds of object. A trainable one learns, knows the titles and computes v when asked. A version
- * (trainable false) holds v itself, so it needs no titles; nobody writes it after it was filled, and
- * many threads may read it, each with a struct sasrec_work of its own.
+ * Two kinds of object. A trainable one learns, knows the titles and computes v when asked. A
+ * version (trainable false) holds v itself, so it needs no titles; nobody writes it after it was
+ * filled, and many threads may read it, each with a struct sasrec_work of its own.
  *
  * The backend is the CPU's: the single query of the last block is attended to in host memory.
  * thread: a trainable object, a work and their backend belong to one thread.
@@ -70,8 +70,8 @@ MUST_CHECK enum status sasrec_new(struct backend *be, const struct sasrec_shape 
                                   struct error *err);
 void sasrec_free(struct sasrec *sasrec);
 const struct sasrec_shape *sasrec_shape_of(const struct sasrec *sasrec);
-/* Copies parameters (not moments) and the item count; shapes must be equal. A trainable src must have
- * called sasrec_vectors; a trainable dst keeps its titles and zeroes its moments. */
+/* Copies parameters (not moments) and the item count; shapes must be equal. A trainable src must
+ * have called sasrec_vectors; a trainable dst keeps its titles and zeroes its moments. */
 MUST_CHECK enum status sasrec_copy(struct sasrec *dst, const struct sasrec *src, struct error *err);
 /* Items 0 .. M-1 exist from now on; new rows start at the mean of the rows before plus small random
  * numbers that are a function of (seed, item). LIMIT beyond items_max, NO_MEMORY. */
@@ -91,8 +91,9 @@ MUST_CHECK enum status sasrec_work_new(struct backend *be, const struct sasrec_s
                                        struct error *err);
 void sasrec_work_free(struct sasrec_work *work);
 
-/* States z (count,E) of histories; an empty history gives zeros. Items beyond M are left out. A state
- * has the same bits alone and in company. For a trainable object call sasrec_vectors first. */
+/* States z (count,E) of histories; an empty history gives zeros. Items beyond M are left out. A
+ * state has the same bits alone and in company. For a trainable object call sasrec_vectors first.
+ * */
 MUST_CHECK enum status sasrec_states(const struct sasrec *sasrec, struct sasrec_work *work,
                                      const struct sasrec_sequence *sequences, int count,
                                      float *ret_states, struct error *err);
@@ -101,9 +102,9 @@ MUST_CHECK enum status sasrec_log_probabilities(const struct sasrec *sasrec,
                                                 struct sasrec_work *work, const float *states,
                                                 int count, float *ret_log_probabilities,
                                                 struct error *err);
-/* One Adam step: loss at every position of every sequence (items[t+1] from items[..t]), weighted mean
- * over positions. A loss or norm that is not finite discards the step. Sequences of fewer than two
- * known items teach nothing. */
+/* One Adam step: loss at every position of every sequence (items[t+1] from items[..t]), weighted
+ * mean over positions. A loss or norm that is not finite discards the step. Sequences of fewer than
+ * two known items teach nothing. */
 MUST_CHECK enum status sasrec_train(struct sasrec *sasrec, const struct sasrec_sequence *sequences,
                                     int count, const struct sasrec_step *how,
                                     struct sasrec_stats *ret_stats, struct error *err);

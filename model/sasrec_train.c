@@ -19,6 +19,9 @@
 #define LOGITS_MAX     (512 * 1024) /* floats of one piece: 2 MiB, a second-level cache */
 #define PIECE_ROWS_MIN 16
 #define PIECE_ROWS_MAX 512
+/* Adam moves every row of the title projection at once, and an item sums all of them: its rate is
+ * lower by about the sum of |title| (sqrt(W), some 30), times what the table's row moves. */
+#define TITLE_RATE 0.1f
 
 /* What a step carries through its passes. */
 struct sasrec_train {
@@ -235,14 +238,16 @@ static void sasrec_adam(struct sasrec *sasrec, const struct sasrec_step *how, do
         .grad_scale = clipped ? (float)((double)how->clip_norm / norm) : 1.0F,
     };
 
+    int titles = sasrec->shape.title_width > 0 ? sasrec->parameters - 1 : -1;
     for (int p = 0; p < sasrec->parameters; p++) {
         const struct sasrec_tensor *tensor = &sasrec->tensor[p];
+        float multiplier = p == titles ? TITLE_RATE : 1.0F;
         tensors[p] = (struct optimizer_tensor){
             .value = tensor->value,
             .grad = gradient(sasrec, p),
             .moment1 = tensor->moment1,
             .moment2 = tensor->moment2,
-            .learning_rate = how->learning_rate,
+            .learning_rate = how->learning_rate * multiplier,
             .weight_decay = tensor->rows > 1 ? how->weight_decay : 0.0F,
         };
     }

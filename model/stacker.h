@@ -2,11 +2,12 @@
  *
  * stacker.h - one score out of several: softmax regression over candidate lists, fitted online.
  *
- *   score(c) = w · standardised features(c);  p = softmax over the list;  loss = -log p(target) + L2
+ *   score(c) = w · standardised features(c);  p = softmax over the list;  loss = -log p(target) +
+ * L2
  *
  * Features are standardised by running means and variances with forgetting. Steps are plain
- * gradient steps with a per-feature AdaGrad rate; everything is double, in list order: a function of
- * the lists alone.
+ * gradient steps with a per-feature AdaGrad rate; everything is double, in list order: a function
+ * of the lists alone.
  */
 #ifndef MODEL_STACKER_H
 #define MODEL_STACKER_H
