@@ -41,6 +41,8 @@ enum status kafka_conf_make(const struct kafka *kafka, rd_kafka_conf_t **ret_con
     /* A transaction that begins while the broker still closes the one before is told to try again;
      * 20 ms is what Kafka's own client waits (the default of 100 halves the commits a second). */
     kafka_conf_put(conf, "retry.backoff.ms", "20");
+    /* A broker that comes back is found within 2 s instead of 10. */
+    kafka_conf_put(conf, "reconnect.backoff.max.ms", "2000");
     for (int i = 0; i < kafka->property_count; i++) {
         const struct stream_kafka_property *property = &kafka->properties[i];
         if (rd_kafka_conf_set(conf, property->name, property->value, text, sizeof text) !=
