@@ -16,7 +16,7 @@
 
 #include "base/memory.h"
 
-#define MATCH_STEPS_MAX 100000000u /* pcre2's match limit: far above what a megabyte needs */
+#define MATCH_STEPS_MAX 10000000u /* of one match: a megabyte of white space needs a million */
 
 struct text_pattern {
     pcre2_code *code;              /* owns */

@@ -271,7 +271,7 @@ static void sentencepiece_metadata_joins_by_score(void **state) {
     struct tokenizer_parts parts = {0};
     struct tokenizer *tokenizer = NULL;
     const char *tokens[] = {"<unk>", "<s>", "<0xC3>", "<0xA9>", "\xe2\x96\x81", "a", "b",
-                            "ab", "\xe2\x96\x81" "a"};
+                            "ab", ("\xe2\x96\x81" "a")};
     const int32_t types[] = {2, 3, 6, 6, 1, 1, 1, 1, 1};
     const float scores[] = {0, 0, 0, 0, -9, -9, -9, -2, -1};
     gguf_build_text(&build, "tokenizer.ggml.model", "llama");
