@@ -11,8 +11,12 @@
  * operators return nothing and the caller checks once at the end of a step.
  *
  * Determinism: fixed work split, fixed reduction order; the same inputs, thread count and library
- * give the same bits. No operator depends on what else is in the batch except through its shape; every
- * row-wise operator gives a row the same bits wherever it stands.
+ * give the same bits. No operator depends on what else is in the batch except through its shape;
+ * every row-wise operator (linear, norms, activations, softmax, loss, rotary) gives a row the same
+ * bits wherever it stands, attention gives a segment the same bits wherever it stands.
+ * On the CPU more holds, and tests/kernels/test_bits.c checks it: bits do not depend on the number
+ * of threads, nor a row's on the number of rows of the call (linear through oneDNN: with 2.6.3 on
+ * AVX-512, with and without AMX; another version must pass that test before it is relied upon).
  *
  * Shapes are asserted. "=" and "+=" say what happens to an output. f32 unless said.
  */
@@ -28,8 +32,9 @@
 struct backend;
 struct weight; /* a frozen matrix packed for products, owned by its backend; opaque */
 
-/* How base products are computed. F32: exact reference. BF16: weights and activations rounded to bf16,
- * f32 accumulation and output (oneDNN brgemm with AVX512-BF16 or AMX; tensor cores on a GPU). */
+/* How base products are computed. F32: exact reference. BF16: weights and activations rounded to
+ * bf16, f32 accumulation and output (oneDNN brgemm with AVX512-BF16 or AMX; tensor cores on a
+ * GPU). */
 enum precision { PRECISION_F32, PRECISION_BF16 };
 
 /* One attention segment of packed rows: row n of [begin, end) sees rows [prefix_begin, prefix_end)
@@ -43,17 +48,17 @@ struct segment {
 
 /* One parameter tensor of an optimiser step. All (rows, cols) of the same shape, f32. */
 struct optimizer_tensor {
-    struct tensor value;  /* += */
-    struct tensor grad;   /* read */
+    struct tensor value;            /* += */
+    struct tensor grad;             /* read */
     struct tensor moment1, moment2; /* = */
     float learning_rate;
-    float weight_decay;   /* decoupled (AdamW); 0 for Adam */
+    float weight_decay; /* decoupled (AdamW); 0 for Adam */
 };
 
 struct adamw {
     float beta1, beta2, epsilon;
-    int64_t step;         /* 1, 2, ...: for bias correction */
-    float grad_scale;     /* multiplies every gradient (clipping, averaging) */
+    int64_t step;     /* 1, 2, ...: for bias correction */
+    float grad_scale; /* multiplies every gradient (clipping, averaging) */
 };
 
 struct backend_ops {
@@ -69,8 +74,8 @@ struct backend_ops {
                           struct error *err);
     enum status (*download)(struct backend *be, void *host, struct tensor src, struct error *err);
     enum status (*synchronise)(struct backend *be, struct error *err);
-    void (*fill)(struct backend *be, struct tensor dst, float value);               /* dst = value */
-    void (*copy)(struct backend *be, struct tensor dst, struct tensor src);         /* dst = src */
+    void (*fill)(struct backend *be, struct tensor dst, float value);       /* dst = value */
+    void (*copy)(struct backend *be, struct tensor dst, struct tensor src); /* dst = src */
 
     /* ---- frozen weights --------------------------------------------------------------------- */
     /* Packs host f32 w (O,I). backward: dx products will be asked too. NO_MEMORY. */
@@ -111,8 +116,8 @@ struct backend_ops {
     /* ---- rotary ----------------------------------------------------------------------------- */
     /* x (N, heads*D) in place, HF's rotate-half order; table (T, D): cos in columns [0,D/2), sin in
      * [D/2,D); position (N,1) i32. inverse: the backward rotation. Su et al. 2021. */
-    void (*rotary)(struct backend *be, struct tensor x, struct tensor table,
-                   struct tensor position, int D, bool inverse);
+    void (*rotary)(struct backend *be, struct tensor x, struct tensor table, struct tensor position,
+                   int D, bool inverse);
 
     /* ---- attention -------------------------------------------------------------------------- */
     /* out (N,H*D) = softmax(q k^T * scale over what the segments let a row see) v; lse (N,H) =
@@ -126,8 +131,8 @@ struct backend_ops {
     void (*attention_backward)(struct backend *be, struct tensor dq, struct tensor dk,
                                struct tensor dv, struct tensor dout, struct tensor q,
                                struct tensor k, struct tensor v, struct tensor out,
-                               struct tensor lse, const struct segment *segments,
-                               int segment_count, int H, int G, float scale);
+                               struct tensor lse, const struct segment *segments, int segment_count,
+                               int H, int G, float scale);
 
     /* ---- element by element ----------------------------------------------------------------- */
     /* y (N,F) = silu(gate) * up with gate_up (N,2F) = [gate | up]. Shazeer 2020. */
@@ -135,26 +140,35 @@ struct backend_ops {
     /* dgate_up (N,2F): = ; may alias gate_up */
     void (*swiglu_backward)(struct backend *be, struct tensor dgate_up, struct tensor dy,
                             struct tensor gate_up);
-    void (*gelu_forward)(struct backend *be, struct tensor y, struct tensor x); /* exact, erf */
-    void (*gelu_backward)(struct backend *be, struct tensor dx, struct tensor dy, struct tensor x); /* = */
+    /* The exact GELU, x Phi(x) by erf. Hendrycks & Gimpel 2016. */
+    void (*gelu_forward)(struct backend *be, struct tensor y, struct tensor x);
+    /* dx: = */
+    void (*gelu_backward)(struct backend *be, struct tensor dx, struct tensor dy, struct tensor x);
     void (*relu_forward)(struct backend *be, struct tensor y, struct tensor x);
-    void (*relu_backward)(struct backend *be, struct tensor dx, struct tensor dy, struct tensor x); /* = */
+    /* dx: = ; 0 where x = 0 */
+    void (*relu_backward)(struct backend *be, struct tensor dx, struct tensor dy, struct tensor x);
     /* dst = a*x + b*dst, same shape; b 0 does not read dst */
     void (*axpby)(struct backend *be, struct tensor dst, float a, struct tensor x, float b);
-    void (*multiply)(struct backend *be, struct tensor dst, struct tensor x); /* dst *= x */
-    void (*add_bias)(struct backend *be, struct tensor x, struct tensor bias); /* x (N,C) += bias (1,C) */
-    void (*sum_rows)(struct backend *be, struct tensor dbias, struct tensor dx); /* (1,C) += sum over N */
+    /* dst *= x, same shape */
+    void (*multiply)(struct backend *be, struct tensor dst, struct tensor x);
+    /* x (N,C) += bias (1,C) */
+    void (*add_bias)(struct backend *be, struct tensor x, struct tensor bias);
+    /* dbias (1,C) += sum over the rows of dx (N,C) */
+    void (*sum_rows)(struct backend *be, struct tensor dbias, struct tensor dx);
     /* Inverted dropout: keep with probability 1-p decided by Philox(seed, stream, element index);
      * x scaled by 1/(1-p). The same call on a gradient is the backward. p = 0: nothing. */
     void (*dropout)(struct backend *be, struct tensor x, float p, uint64_t seed, uint64_t stream);
 
     /* ---- rows by index (index: (n,1) i32) --------------------------------------------------- */
+    /* dst (n,C) = src[index]; index -1 gives zeros */
     void (*gather_rows)(struct backend *be, struct tensor dst, struct tensor src,
-                        struct tensor index); /* dst (n,C) = src[index]; index -1 gives zeros */
+                        struct tensor index);
+    /* dst[index] = src (n,C); indices distinct, -1 skipped */
     void (*scatter_rows)(struct backend *be, struct tensor dst, struct tensor src,
-                         struct tensor index); /* dst[index] = src (n,C); indices distinct, -1 skipped */
+                         struct tensor index);
+    /* dst[index] += src (n,C), in order of n; -1 skipped */
     void (*scatter_add_rows)(struct backend *be, struct tensor dst, struct tensor src,
-                             struct tensor index); /* dst[index] += src, in order of n; -1 skipped */
+                             struct tensor index);
 
     /* ---- iLoRA gate, folded into the rank axis (MODEL.md) ----------------------------------- */
     /* u (N,R) = h * repeat(gate[sequence(n)], R/K); gate (B,K), sequence (N,1) i32 */
@@ -165,7 +179,8 @@ struct backend_ops {
     void (*gate_backward)(struct backend *be, struct tensor dh, struct tensor dgate,
                           struct tensor du, struct tensor h, struct tensor gate,
                           struct tensor sequence);
-    /* Row softmax with a floor: w = floor/K + (1-floor) softmax(x); x, w (B,K). floor 0: softmax. */
+    /* Row softmax with a floor: w = floor/K + (1-floor) softmax(x); x, w (B,K). floor 0:
+     * softmax. */
     void (*softmax_forward)(struct backend *be, struct tensor w, struct tensor x, float floor);
     /* dx: = ; from w (the output) and dw */
     void (*softmax_backward)(struct backend *be, struct tensor dx, struct tensor dw,
@@ -199,8 +214,9 @@ struct backend_ops {
 
 struct backend {
     const struct backend_ops *ops;
-    int threads;       /* CPU: OpenMP team size of every operator */
-    char profile[160]; /* numeric profile: library versions, ISA, threads, precision-relevant facts */
+    int threads; /* CPU: OpenMP team size of every operator */
+    /* numeric profile: library versions, instruction sets, threads */
+    char profile[160];
 };
 
 /* The CPU backend with a team of `threads` (>= 1). NO_MEMORY. Release with ops->free. */

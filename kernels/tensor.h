@@ -11,8 +11,8 @@
  *   L  layers                       I, O  in and out width of a linear layer
  *   V  vocabulary
  *
- * Row-major, last letter fastest. A tensor is passed by value; `stride` lets q, k and v be columns of
- * one stacked (N, (H+2G)D) matrix. House rule: parameter gradients `+=`, activations `=`, the
+ * Row-major, last letter fastest. A tensor is passed by value; `stride` lets q, k and v be columns
+ * of one stacked (N, (H+2G)D) matrix. House rule: parameter gradients `+=`, activations `=`, the
  * residual stream `+=`.
  */
 #ifndef KERNELS_TENSOR_H
@@ -24,8 +24,7 @@
 
 enum dtype { DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_I32 };
 
-static inline size_t dtype_bytes(enum dtype dtype)
-{
+static inline size_t dtype_bytes(enum dtype dtype) {
     return dtype == DTYPE_F32 || dtype == DTYPE_I32 ? 4u : 2u;
 }
 
@@ -38,14 +37,12 @@ struct tensor {
 };
 
 /* A dense f32 (or i32) matrix over memory somebody owns. */
-static inline struct tensor tensor_over(void *data, enum dtype dtype, int rows, int cols)
-{
+static inline struct tensor tensor_over(void *data, enum dtype dtype, int rows, int cols) {
     return (struct tensor){data, rows, cols, cols, dtype};
 }
 
 /* Rows [first, first+count). */
-static inline struct tensor tensor_rows(struct tensor t, int first, int count)
-{
+static inline struct tensor tensor_rows(struct tensor t, int first, int count) {
     assert(first >= 0 && count >= 0 && first + count <= t.rows);
     t.data = (uint8_t *)t.data + (size_t)first * (size_t)t.stride * dtype_bytes(t.dtype);
     t.rows = count;
@@ -53,8 +50,7 @@ static inline struct tensor tensor_rows(struct tensor t, int first, int count)
 }
 
 /* Columns [first, first+count): keeps the stride. */
-static inline struct tensor tensor_cols(struct tensor t, int first, int count)
-{
+static inline struct tensor tensor_cols(struct tensor t, int first, int count) {
     assert(first >= 0 && count >= 0 && first + count <= t.cols);
     t.data = (uint8_t *)t.data + (size_t)first * dtype_bytes(t.dtype);
     t.cols = count;
@@ -62,7 +58,11 @@ static inline struct tensor tensor_cols(struct tensor t, int first, int count)
 }
 
 /* No tensor: an optional argument left out. */
-static inline struct tensor tensor_none(void) { return (struct tensor){NULL, 0, 0, 0, DTYPE_F32}; }
-static inline int tensor_is_none(struct tensor t) { return t.data == NULL; }
+static inline struct tensor tensor_none(void) {
+    return (struct tensor){NULL, 0, 0, 0, DTYPE_F32};
+}
+static inline int tensor_is_none(struct tensor t) {
+    return t.data == NULL;
+}
 
 #endif

@@ -2,8 +2,8 @@
  *
  * attention.c - softmax attention over packed segments, forward.
  *
- * Work is (segment, head, block of query rows); pieces write disjoint outputs, so which thread takes
- * which never shows in the result. */
+ * Work is (segment, head, block of query rows); pieces write disjoint outputs, so which thread
+ * takes which never shows in the result. */
 #include "kernels/cpu/attention.h"
 
 /* p = e^(p - max) over the first `visible` numbers, 0 up to `columns`; returns the sum and the
@@ -84,8 +84,8 @@ static void attention_forward(struct backend *be, struct tensor out, struct tens
     assert(tensor_is(k, N, G * D) && tensor_is(v, N, G * D));
     segments_check(segments, segment_count, N);
     if (N == 0) { return; }
-    float *t = cpu_scratch(cpu_of(be), SCRATCH_ATTENTION,
-                           (t_size + room * (size_t)team) * sizeof *t);
+    float *t =
+        cpu_scratch(cpu_of(be), SCRATCH_ATTENTION, (t_size + room * (size_t)team) * sizeof *t);
     if (t == NULL) { return; }
     heads_transpose(t, k, G, D, team);
 
@@ -100,4 +100,6 @@ static void attention_forward(struct backend *be, struct tensor out, struct tens
     }
 }
 
-void ISA(attention_install)(struct backend_ops *ops) { ops->attention_forward = attention_forward; }
+void ISA(attention_install)(struct backend_ops *ops) {
+    ops->attention_forward = attention_forward;
+}

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * attention.h - what the two directions of attention share: the shapes, a transposed copy of the keys,
- * and the scores of one block of query rows.
+ * attention.h - what the two directions of attention share: the shapes, a transposed copy of the
+ * keys, and the scores of one block of query rows.
  *
  *   one segment, one head:            prefix columns │ own columns
  *                                   ┌────────────────┼──────────┐
  *   block of 16 query rows ───────▸ │  all visible   │ ▒▒▒ ╲    │  what lies right of the block's
  *                                   └────────────────┴───────╲──┘  last row is never computed
  *
- * A block's scores over all its columns are held at once (16 x columns floats, in the L1 or L2 cache), so
- * softmax is the plain one, not the running one. Included by files compiled per instruction set.
+ * A block's scores over all its columns are held at once (16 x columns floats, in the L1 or L2
+ * cache), so softmax is the plain one, not the running one. Included by files compiled per
+ * instruction set.
  */
 #ifndef KERNELS_CPU_ATTENTION_H
 #define KERNELS_CPU_ATTENTION_H
@@ -28,14 +29,17 @@ struct attention {
     const float *v_t; /* (G,D,N), backward only */
 };
 
-/* Query rows [first, first+count) of a segment see `prefix` columns and own columns up to the row. */
+/* Query rows [first, first+count) of a segment see `prefix` columns and own columns up to the
+ * row. */
 struct query_block {
     int first, count; /* rows of the tensor */
     int own;          /* own columns of the last row: first+count-begin */
     int prefix;       /* prefix columns */
 };
 
-static inline int segment_prefix(const struct segment *s) { return s->prefix_end - s->prefix_begin; }
+static inline int segment_prefix(const struct segment *s) {
+    return s->prefix_end - s->prefix_begin;
+}
 
 LANES_INLINE struct query_block query_block_at(const struct segment *s, int first) {
     int count = s->end - first < QUERY_ROWS ? s->end - first : QUERY_ROWS;
@@ -89,8 +93,8 @@ static inline void heads_transpose(float *t, struct tensor x, int G, int D, int 
     }
 }
 
-/* product (count, prefix+own) = rows of x (count,D) times columns of t (D,N): the block's query rows
- * against its prefix and its own columns. */
+/* product (count, prefix+own) = rows of x (count,D) times columns of t (D,N): the block's query
+ * rows against its prefix and its own columns. */
 LANES_INLINE void block_scores(float *product, int columns, const struct attention *at,
                                const struct segment *s, const struct query_block *block,
                                struct tensor x, int h, const float *t, float scale) {

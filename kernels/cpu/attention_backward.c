@@ -2,13 +2,14 @@
  *
  * attention_backward.c - gradients of attention over packed segments.
  *
- * With p = e^(s - lse) and delta = sum over d of dout out, per query row (Dao et al. 2022, eq. 4-6 of
- * the appendix):   dv += p^T dout    ds = p (dout v^T - delta) scale    dq = ds k    dk += ds^T q
+ * With p = e^(s - lse) and delta = sum over d of dout out, per query row (Dao et al. 2022):
+ *
+ *   dv += p^T dout    ds = p (dout v^T - delta) scale    dq = ds k    dk += ds^T q
  *
  * Determinism: keys gather from many query rows, from the query heads that share them, and from the
- * segments whose prefix they are. So the unit of work is (family of segments, key head): a family is
- * a run of segments that prefixes tie together. One thread goes through it in a fixed order, and two
- * units write disjoint outputs: no atomics, and it does not show who took which. */
+ * segments whose prefix they are. So the unit of work is (family of segments, key head): a family
+ * is a run of segments that prefixes tie together. One thread goes through it in a fixed order, and
+ * two units write disjoint outputs: no atomics, and it does not show who took which. */
 #include "kernels/cpu/attention.h"
 
 #include <string.h>
@@ -83,8 +84,8 @@ static void block_backward(const struct backward *b, const struct segment *s, in
     block_scores(room->ds, columns, at, s, &block, b->dout, h, at->v_t, 1.0f);
     for (int i = 0; i < block.count; i++) {
         size_t row_at = (size_t)i * (size_t)columns;
-        float delta = head_dot(row_f32(b->dout, first + i) + h_at, row_f32(b->out, first + i) + h_at,
-                               D);
+        float delta =
+            head_dot(row_f32(b->dout, first + i) + h_at, row_f32(b->out, first + i) + h_at, D);
         softmax_back_row(room->p + row_at, room->ds + row_at, row_f32(b->lse, first + i)[h], delta,
                          at->scale, block_visible(&block, i), columns);
     }
@@ -125,8 +126,7 @@ static int families_find(int *starts, const struct segment *segments, int segmen
         starts[families] = i;
         families++;
         if (segment_prefix(&segments[i]) == 0) { continue; }
-        while (families > 1 &&
-               segments[i].prefix_begin < segments[starts[families - 1]].begin) {
+        while (families > 1 && segments[i].prefix_begin < segments[starts[families - 1]].begin) {
             families--;
         }
     }
@@ -137,8 +137,8 @@ static int families_find(int *starts, const struct segment *segments, int segmen
 static void attention_backward(struct backend *be, struct tensor dq, struct tensor dk,
                                struct tensor dv, struct tensor dout, struct tensor q,
                                struct tensor k, struct tensor v, struct tensor out,
-                               struct tensor lse, const struct segment *segments,
-                               int segment_count, int H, int G, float scale) {
+                               struct tensor lse, const struct segment *segments, int segment_count,
+                               int H, int G, float scale) {
     const int N = q.rows, D = q.cols / H, team = be->threads;
     size_t t_size = transposed_row(N) * (size_t)G * (size_t)D;
     size_t room = QUERY_ROWS * segments_columns_max(segments, segment_count);

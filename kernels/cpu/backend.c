@@ -4,7 +4,8 @@
  * instruction set.
  *
  * Failure: an operator can only fail for want of memory (scratch, oneDNN). The first such failure
- * stays here and synchronise returns it; operators after it may leave their outputs as they were. */
+ * stays here and synchronise returns it; operators after it may leave their outputs as they
+ * were. */
 #include "kernels/cpu/cpu.h"
 
 #include <stdio.h>
@@ -46,7 +47,7 @@ void *cpu_scratch(struct cpu_backend *cpu, enum scratch slot, size_t bytes) {
     return cpu->scratch[slot];
 }
 
-/* ---- table: memory ---------------------------------------------------------------------------- */
+/* ---- table: memory --------------------------------------------------------------------------- */
 
 static enum status table_memory_take(struct backend *be, size_t bytes, void **ret_memory,
                                      struct error *err) {
@@ -102,7 +103,7 @@ static void cpu_free(struct backend *be) {
     memory_free(cpu);
 }
 
-/* ---- choice of instruction set ---------------------------------------------------------------- */
+/* ---- choice of instruction set --------------------------------------------------------------- */
 
 #ifdef ILORA_X86
 static bool cpu_has_avx512(void) {
@@ -165,8 +166,9 @@ enum status backend_cpu_new_with(int threads, const char *isa_limit, struct back
         return error_wrap(err, "CPU backend");
     }
     engine_describe(cpu->engine, engine_words, sizeof engine_words);
-    (void)snprintf(cpu->base.profile, sizeof cpu->base.profile, "cpu loops=%s products=%s threads=%d",
-                   isa, engine_words, threads); /* cut at the end when too long */
+    (void)snprintf(cpu->base.profile, sizeof cpu->base.profile,
+                   "cpu loops=%s products=%s threads=%d", isa, engine_words,
+                   threads); /* cut at the end when too long */
     *ret_backend = &cpu->base;
     return STATUS_OK;
 }

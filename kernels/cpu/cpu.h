@@ -36,20 +36,28 @@ struct cpu_loops {
 };
 
 /* Scratch slots: each keeps the largest size it was ever asked for. */
-enum scratch { SCRATCH_ROWS_IN, SCRATCH_ROWS_OUT, SCRATCH_PRODUCT, SCRATCH_ATTENTION, SCRATCH_COUNT };
+enum scratch {
+    SCRATCH_ROWS_IN,
+    SCRATCH_ROWS_OUT,
+    SCRATCH_PRODUCT,
+    SCRATCH_ATTENTION,
+    SCRATCH_COUNT
+};
 
 /* thread: the one that uses the backend */
 struct cpu_backend {
     struct backend base; /* first: the table's functions get a pointer to it */
     struct backend_ops ops;
     struct cpu_loops loops;
-    struct engine *engine; /* owns */
-    struct error fault;    /* first failure of an operator; returned by synchronise */
-    void *scratch[SCRATCH_COUNT];         /* owns */
+    struct engine *engine;        /* owns */
+    struct error fault;           /* first failure of an operator; returned by synchronise */
+    void *scratch[SCRATCH_COUNT]; /* owns */
     size_t scratch_bytes[SCRATCH_COUNT];
 };
 
-static inline struct cpu_backend *cpu_of(struct backend *be) { return (struct cpu_backend *)be; }
+static inline struct cpu_backend *cpu_of(struct backend *be) {
+    return (struct cpu_backend *)be;
+}
 
 /* Memory of at least `bytes` > 0, 64-byte aligned, zeroed. NO_MEMORY. Ends with memory_free. */
 MUST_CHECK enum status cpu_memory_take(size_t bytes, void **ret_memory, struct error *err);

@@ -91,16 +91,15 @@ static void dropout_row(float *x, size_t first, int C, uint32_t threshold, float
         uint64_t element = (uint64_t)first + (uint64_t)c;
         if (element / 4 != block_at) {
             block_at = element / 4;
-            uint32_t counter[4] = {(uint32_t)block_at, (uint32_t)(block_at >> 32),
-                                   (uint32_t)stream, (uint32_t)(stream >> 32)};
+            uint32_t counter[4] = {(uint32_t)block_at, (uint32_t)(block_at >> 32), (uint32_t)stream,
+                                   (uint32_t)(stream >> 32)};
             philox4x32(counter, key, block);
         }
         x[c] = block[element % 4] < threshold ? 0.0f : x[c] * scale;
     }
 }
 
-static void dropout(struct backend *be, struct tensor x, float p, uint64_t seed,
-                    uint64_t stream) {
+static void dropout(struct backend *be, struct tensor x, float p, uint64_t seed, uint64_t stream) {
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     int team = team_for(be, x.rows, x.cols);
 

@@ -28,7 +28,8 @@ MUST_CHECK enum status packed_make(struct engine *engine, const float *w, int O,
 void packed_free(struct packed *packed);
 size_t packed_bytes(const struct packed *packed);
 
-/* y (N,n) = or += x (N,k) times the packed matrix (k,n). A failure is kept as the backend's fault. */
+/* y (N,n) = or += x (N,k) times the packed matrix (k,n). A failure is kept as the backend's
+ * fault. */
 void packed_multiply(struct engine *engine, const struct packed *packed, struct tensor y,
                      struct tensor x, bool accumulate);
 

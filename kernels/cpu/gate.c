@@ -84,7 +84,7 @@ static void gate_backward(struct backend *be, struct tensor dh, struct tensor dg
     }
 }
 
-/* ---- softmax with a floor --------------------------------------------------------------------- */
+/* ---- softmax with a floor -------------------------------------------------------------------- */
 
 static void softmax_row(float *w, const float *x, int K, float floor) {
     float top = x[0], sum = 0.0f;

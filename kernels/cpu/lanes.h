@@ -3,8 +3,9 @@
  * lanes.h - as many floats at a time as one register holds, with the compiler's vector types.
  *
  * 16 with AVX-512, 8 with AVX2, 4 elsewhere: the source is the same, the width is that of the copy
- * being compiled (a type wider than the registers would live in memory). A row of any length is a run
- * of whole vectors and one part of 1..LANES-1 lanes; missing lanes read as zero and are not written.
+ * being compiled (a type wider than the registers would live in memory). A row of any length is a
+ * run of whole vectors and one part of 1..LANES-1 lanes; missing lanes read as zero and are not
+ * written.
  */
 #ifndef KERNELS_CPU_LANES_H
 #define KERNELS_CPU_LANES_H
@@ -16,24 +17,27 @@
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
-#define LANES          16
-#define LANES_LOG2     4
-#define LANES_NUMBERED {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
-#define LANES_LOW      0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define LANES_HIGH     8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#define LANES      16
+#define LANES_LOG2 4
+#define LANES_NUMBERED \
+    { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 }
+#define LANES_LOW  0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define LANES_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #elif defined(__AVX2__)
 #include <immintrin.h>
-#define LANES          8
-#define LANES_LOG2     3
-#define LANES_NUMBERED {0, 1, 2, 3, 4, 5, 6, 7}
-#define LANES_LOW      0, 8, 1, 9, 2, 10, 3, 11
-#define LANES_HIGH     4, 12, 5, 13, 6, 14, 7, 15
+#define LANES      8
+#define LANES_LOG2 3
+#define LANES_NUMBERED \
+    { 0, 1, 2, 3, 4, 5, 6, 7 }
+#define LANES_LOW  0, 8, 1, 9, 2, 10, 3, 11
+#define LANES_HIGH 4, 12, 5, 13, 6, 14, 7, 15
 #else
-#define LANES          4
-#define LANES_LOG2     2
-#define LANES_NUMBERED {0, 1, 2, 3}
-#define LANES_LOW      0, 4, 1, 5
-#define LANES_HIGH     2, 6, 3, 7
+#define LANES      4
+#define LANES_LOG2 2
+#define LANES_NUMBERED \
+    { 0, 1, 2, 3 }
+#define LANES_LOW  0, 4, 1, 5
+#define LANES_HIGH 2, 6, 3, 7
 #endif
 
 typedef float f32v __attribute__((vector_size(4 * LANES)));
@@ -42,7 +46,9 @@ typedef int32_t i32v __attribute__((vector_size(4 * LANES)));
 #define LANES_INLINE static inline __attribute__((always_inline, unused))
 
 /* x in all lanes; x - 0 is x for every x, also -0. */
-LANES_INLINE f32v lanes_all(float x) { return x - (f32v){0}; }
+LANES_INLINE f32v lanes_all(float x) {
+    return x - (f32v){0};
+}
 
 LANES_INLINE f32v lanes_load(const float *p) {
     f32v v;
@@ -50,7 +56,9 @@ LANES_INLINE f32v lanes_load(const float *p) {
     return v;
 }
 
-LANES_INLINE void lanes_store(float *p, f32v v) { memcpy(p, &v, sizeof v); }
+LANES_INLINE void lanes_store(float *p, f32v v) {
+    memcpy(p, &v, sizeof v);
+}
 
 /* The first `count` lanes (1..LANES), zeros beyond. */
 LANES_INLINE f32v lanes_load_part(const float *p, int count) {
@@ -86,7 +94,9 @@ LANES_INLINE f32v lanes_select(i32v mask, f32v a, f32v b) {
     return (f32v)(((i32v)a & mask) | ((i32v)b & ~mask));
 }
 
-LANES_INLINE f32v lanes_max(f32v a, f32v b) { return lanes_select(a > b, a, b); }
+LANES_INLINE f32v lanes_max(f32v a, f32v b) {
+    return lanes_select(a > b, a, b);
+}
 
 /* Lanes 0..count-1 of v, `fill` in the others. */
 LANES_INLINE f32v lanes_keep(f32v v, int count, float fill) {
@@ -94,8 +104,9 @@ LANES_INLINE f32v lanes_keep(f32v v, int count, float fill) {
     return lanes_select(lane < count, v, lanes_all(fill));
 }
 
-/* to[i][j] = from[j][i], LANES x LANES. Each round interleaves row i with row i + LANES/2, which moves
- * one bit of the row index into the column index; after log2(LANES) rounds they have changed places. */
+/* to[i][j] = from[j][i], LANES x LANES. Each round interleaves row i with row i + LANES/2, which
+ * moves one bit of the row index into the column index; after log2(LANES) rounds they have changed
+ * places. */
 LANES_INLINE void lanes_transpose(float *to, size_t to_row, const float *from, size_t from_row) {
     f32v a[LANES], b[LANES];
 
@@ -135,7 +146,8 @@ static inline __attribute__((unused)) void matrix_transpose(float *to, size_t to
             }
             for (int p = 0; p < LANES && i + p < rows; p++) {
                 for (int q = 0; q < LANES && j + q < cols; q++) {
-                    to_ij[(size_t)q * to_row + (size_t)p] = from_ij[(size_t)p * from_row + (size_t)q];
+                    to_ij[(size_t)q * to_row + (size_t)p] =
+                        from_ij[(size_t)p * from_row + (size_t)q];
                 }
             }
         }

@@ -14,7 +14,9 @@ static float row_greatest(const float *x, int V) {
     for (; v + LANES <= V; v += LANES) {
         top = lanes_max(lanes_load(x + v), top);
     }
-    if (v < V) { top = lanes_max(lanes_keep(lanes_load_part(x + v, V - v), V - v, -INFINITY), top); }
+    if (v < V) {
+        top = lanes_max(lanes_keep(lanes_load_part(x + v, V - v), V - v, -INFINITY), top);
+    }
     return lanes_greatest(top);
 }
 
@@ -26,9 +28,7 @@ static float row_sum_exp(const float *x, float top, int V) {
     for (; v + LANES <= V; v += LANES) {
         sum += lanes_exp(lanes_load(x + v) - top);
     }
-    if (v < V) {
-        sum += lanes_keep(lanes_exp(lanes_load_part(x + v, V - v) - top), V - v, 0.0f);
-    }
+    if (v < V) { sum += lanes_keep(lanes_exp(lanes_load_part(x + v, V - v) - top), V - v, 0.0f); }
     return lanes_sum(sum);
 }
 

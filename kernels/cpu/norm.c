@@ -62,7 +62,7 @@ static float row_spread(const float *a, float mean, int C) {
     return lanes_sum(sum);
 }
 
-/* ---- RMSNorm ---------------------------------------------------------------------------------- */
+/* ---- RMSNorm --------------------------------------------------------------------------------- */
 
 static void rmsnorm_row(float *y, const float *x, const float *gain, float rstd, int C) {
     for (int c = 0; c < C; c++) {
@@ -109,7 +109,7 @@ static void rmsnorm_backward(struct backend *be, struct tensor dx, struct tensor
     }
 }
 
-/* ---- LayerNorm -------------------------------------------------------------------------------- */
+/* ---- LayerNorm ------------------------------------------------------------------------------- */
 
 static void layernorm_row(float *y, const float *x, const float *gain, const float *bias,
                           float mean, float rstd, int C) {

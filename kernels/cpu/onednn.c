@@ -37,7 +37,7 @@ void onednn_device_close(struct onednn_device *device) {
     *device = (struct onednn_device){0};
 }
 
-/* ---- layouts ---------------------------------------------------------------------------------- */
+/* ---- layouts --------------------------------------------------------------------------------- */
 
 enum status onednn_layout_strided(struct onednn_layout *layout, int rows, int cols,
                                   dnnl_data_type_t type, int row_stride, int col_stride,
@@ -88,8 +88,7 @@ size_t onednn_layout_bytes(const struct onednn_layout *layout) {
 }
 
 enum status onednn_memory_make(dnnl_memory_t *ret_memory, const struct onednn_device *device,
-                               const struct onednn_layout *layout, void *data,
-                               struct error *err) {
+                               const struct onednn_layout *layout, void *data, struct error *err) {
 #if ONEDNN_3
     dnnl_status_t done = dnnl_memory_create(ret_memory, layout->md, device->engine, data);
 #else
@@ -98,7 +97,7 @@ enum status onednn_memory_make(dnnl_memory_t *ret_memory, const struct onednn_de
     return done == dnnl_success ? STATUS_OK : fail(err, done, "memory");
 }
 
-/* ---- primitives ------------------------------------------------------------------------------- */
+/* ---- primitives ------------------------------------------------------------------------------ */
 
 static dnnl_status_t matmul_desc_make(dnnl_primitive_desc_t *ret_desc,
                                       const struct onednn_device *device,
@@ -138,8 +137,7 @@ static dnnl_status_t attr_make(dnnl_primitive_attr_t *ret_attr, bool accumulate)
 }
 
 enum status onednn_layout_packed(struct onednn_layout *layout, const struct onednn_device *device,
-                                 int rows, int k, int n, dnnl_data_type_t type,
-                                 struct error *err) {
+                                 int rows, int k, int n, dnnl_data_type_t type, struct error *err) {
     struct onednn_layout src = {0}, weights = {0}, dst = {0};
     dnnl_primitive_desc_t desc = NULL;
     dnnl_status_t done;
@@ -187,8 +185,8 @@ enum status onednn_reorder(const struct onednn_device *device,
     status = onednn_memory_make(&to_memory, device, to_layout, to, err);
     if (status != STATUS_OK) { goto end; }
 #if ONEDNN_3
-    done = dnnl_reorder_primitive_desc_create(&desc, from_layout->md, device->engine,
-                                              to_layout->md, device->engine, NULL);
+    done = dnnl_reorder_primitive_desc_create(&desc, from_layout->md, device->engine, to_layout->md,
+                                              device->engine, NULL);
 #else
     done = dnnl_reorder_primitive_desc_create(&desc, &from_layout->md, device->engine,
                                               &to_layout->md, device->engine, NULL);
@@ -211,8 +209,8 @@ end:
 
 enum status onednn_matmul_make(struct onednn_matmul *matmul, const struct onednn_device *device,
                                int rows, int k, int n, dnnl_data_type_t type, int src_stride,
-                               int dst_stride, const struct onednn_layout *weights,
-                               bool accumulate, struct error *err) {
+                               int dst_stride, const struct onednn_layout *weights, bool accumulate,
+                               struct error *err) {
     struct onednn_layout src = {0}, dst = {0};
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t desc = NULL;
@@ -224,9 +222,7 @@ enum status onednn_matmul_make(struct onednn_matmul *matmul, const struct onednn
     status = onednn_layout_strided(&dst, rows, n, dnnl_f32, dst_stride, 1, err);
     if (status != STATUS_OK) { goto end; }
     done = attr_make(&attr, accumulate);
-    if (done == dnnl_success) {
-        done = matmul_desc_make(&desc, device, &src, weights, &dst, attr);
-    }
+    if (done == dnnl_success) { done = matmul_desc_make(&desc, device, &src, weights, &dst, attr); }
     if (done == dnnl_success) { done = dnnl_primitive_create(&matmul->primitive, desc); }
     if (done != dnnl_success) {
         status = fail(err, done, "product");
@@ -255,9 +251,8 @@ void onednn_matmul_free(struct onednn_matmul *matmul) {
 enum status onednn_matmul_run(const struct onednn_matmul *matmul,
                               const struct onednn_device *device, const void *src,
                               dnnl_memory_t weights, float *dst, struct error *err) {
-    const dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, matmul->src},
-                                    {DNNL_ARG_WEIGHTS, weights},
-                                    {DNNL_ARG_DST, matmul->dst}};
+    const dnnl_exec_arg_t args[] = {
+        {DNNL_ARG_SRC, matmul->src}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_DST, matmul->dst}};
 
     dnnl_status_t done = dnnl_memory_set_data_handle(matmul->src, (void *)(uintptr_t)src);
     if (done == dnnl_success) { done = dnnl_memory_set_data_handle(matmul->dst, dst); }

@@ -3,7 +3,8 @@
  * onednn.h - the few calls of oneDNN that products need, the same for its 2.x and 3.x interfaces.
  *
  * 2.x passes memory descriptors by value and primitives through operation descriptors; 3.x made the
- * first opaque and dropped the second (oneDNN's "Transition from v2.x to v3.x"). Only onednn.c knows.
+ * first opaque and dropped the second (oneDNN's "Transition from v2.x to v3.x"). Only onednn.c
+ * knows.
  */
 #ifndef KERNELS_CPU_ONEDNN_H
 #define KERNELS_CPU_ONEDNN_H
@@ -73,7 +74,8 @@ void onednn_matmul_free(struct onednn_matmul *matmul);
 MUST_CHECK enum status onednn_matmul_run(const struct onednn_matmul *matmul,
                                          const struct onednn_device *device, const void *src,
                                          dnnl_memory_t weights, float *dst, struct error *err);
-/* The library's name of the kernel it chose, "brg:avx512_core_amx_bf16"; static while matmul lives. */
+/* The library's name of the kernel it chose, "brg:avx512_core_amx_bf16"; static while matmul
+ * lives. */
 const char *onednn_matmul_kernel(const struct onednn_matmul *matmul);
 
 /* "2.6.3 isa=0x3e7". */

@@ -66,7 +66,9 @@ struct packed {
     enum precision precision;
 };
 
-bool backend_cpu_has_bf16(void) { return onednn_has_bf16(); }
+bool backend_cpu_has_bf16(void) {
+    return onednn_has_bf16();
+}
 
 /* Sets the OpenMP team of this thread and returns what it was. */
 static int team_enter(int threads) {
@@ -117,23 +119,22 @@ void engine_describe(const struct engine *engine, char *text, size_t text_bytes)
     onednn_describe(text, text_bytes);
 }
 
-/* ---- packing ---------------------------------------------------------------------------------- */
+/* ---- packing --------------------------------------------------------------------------------- */
 
 static dnnl_data_type_t packed_type(enum precision precision) {
     return precision == PRECISION_BF16 ? dnnl_bf16 : dnnl_f32;
 }
 
 /* True when the library multiplies such a matrix by its packed kernels ("brg:..." in 2.x and
- * "brg_matmul:..." in 3.x). Its other ones (gemm, reference) give a row other bits at another place or
- * with another team, and at f32 they are no faster than product.c (BENCHMARKS.md). */
+ * "brg_matmul:..." in 3.x). Its other ones (gemm, reference) give a row other bits at another place
+ * or with another team, and at f32 they are no faster than product.c (BENCHMARKS.md). */
 static enum status kernel_is_packed(struct engine *engine, const struct packed *packed,
                                     struct error *err) {
     struct onednn_matmul matmul;
 
-    enum status status =
-        onednn_matmul_make(&matmul, &engine->device, PACK_ROWS, packed->k, packed->n,
-                           packed_type(packed->precision), packed->k, packed->n, &packed->layout,
-                           false, err);
+    enum status status = onednn_matmul_make(&matmul, &engine->device, PACK_ROWS, packed->k,
+                                            packed->n, packed_type(packed->precision), packed->k,
+                                            packed->n, &packed->layout, false, err);
     if (status != STATUS_OK) { return status; }
     const char *kernel = onednn_matmul_kernel(&matmul);
     if (strncmp(kernel, "brg", 3) != 0) {
@@ -155,15 +156,15 @@ static enum status library_pack(struct engine *engine, const float *w, int I, bo
                              packed_type(packed->precision), err);
     if (status == STATUS_OK) { status = kernel_is_packed(engine, packed, err); }
     if (status != STATUS_OK) { return status; }
-    status = onednn_layout_strided(&plain, packed->k, packed->n, dnnl_f32, row_stride, col_stride,
-                                   err);
+    status =
+        onednn_layout_strided(&plain, packed->k, packed->n, dnnl_f32, row_stride, col_stride, err);
     if (status != STATUS_OK) { return status; }
     status = cpu_memory_take(onednn_layout_bytes(&packed->layout), &packed->data, err);
     if (status != STATUS_OK) { goto end; }
     status = onednn_reorder(&engine->device, &plain, w, &packed->layout, packed->data, err);
     if (status != STATUS_OK) { goto end; }
-    status = onednn_memory_make(&packed->memory, &engine->device, &packed->layout, packed->data,
-                                err);
+    status =
+        onednn_memory_make(&packed->memory, &engine->device, &packed->layout, packed->data, err);
 
 end:
     onednn_layout_free(&plain);
@@ -222,7 +223,7 @@ size_t packed_bytes(const struct packed *packed) {
     return sizeof *packed + bytes;
 }
 
-/* ---- products --------------------------------------------------------------------------------- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 static bool key_equal(const struct product_key *a, const struct product_key *b) {
     return a->rows == b->rows && a->k == b->k && a->n == b->n && a->src_stride == b->src_stride &&
@@ -339,8 +340,7 @@ static enum status multiply(struct engine *engine, const struct packed *packed, 
         uint16_t *rounded =
             cpu_scratch(cpu, SCRATCH_ROWS_IN, (size_t)padded * (size_t)packed->k * src_size);
         if (rounded == NULL) { return STATUS_OK; /* the fault is kept */ }
-        cpu->loops.to_bf16(rounded, x.data, x.stride, y.rows, packed->k, padded,
-                           cpu->base.threads);
+        cpu->loops.to_bf16(rounded, x.data, x.stride, y.rows, packed->k, padded, cpu->base.threads);
         src = rounded;
         tail_src = rounded + (size_t)whole * (size_t)packed->k;
     }

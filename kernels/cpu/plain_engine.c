@@ -16,7 +16,9 @@ struct packed {
     struct plain_packed plain; /* owns */
 };
 
-bool backend_cpu_has_bf16(void) { return false; }
+bool backend_cpu_has_bf16(void) {
+    return false;
+}
 
 enum status engine_open(struct cpu_backend *cpu, struct engine **ret_engine, struct error *err) {
     void *memory = NULL;
@@ -29,7 +31,9 @@ enum status engine_open(struct cpu_backend *cpu, struct engine **ret_engine, str
     return STATUS_OK;
 }
 
-void engine_close(struct engine *engine) { memory_free(engine); }
+void engine_close(struct engine *engine) {
+    memory_free(engine);
+}
 
 void engine_describe(const struct engine *engine, char *text, size_t text_bytes) {
     (void)engine;

@@ -2,15 +2,15 @@
  *
  * product.c - c = alpha op(a) op(b) + beta c in f32, blocked, for the trainable matrices.
  *
- * The shapes here are often skinny (rank 8..64, or a sum over all rows), where copying costs as much
- * as the product: a factor is packed only when its lines would not come in order.
+ * The shapes here are often skinny (rank 8..64, or a sum over all rows), where copying costs as
+ * much as the product: a factor is packed only when its lines would not come in order.
  *
  *        n columns                    the team splits whichever of m and n has more tiles;
  *      ┌────┬────┬──                  k is never split: the sum of an element is one thread's,
  *    m │tile│tile│                    in order, first within a block of k, then over the blocks
  *
- * One thread: for 1024 columns, for 256 of k { pack b; for 96 rows { pack a; tiles } }: a tile's part
- * of b stays in the L1 cache, the packed a in L2, the packed b in L2 or L3. */
+ * One thread: for 1024 columns, for 256 of k { pack b; for 96 rows { pack a; tiles } }: a tile's
+ * part of b stays in the L1 cache, the packed a in L2, the packed b in L2 or L3. */
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/tile.h"
 
@@ -110,8 +110,7 @@ static void rows_multiply(const struct product *p, float *room_a, const float *p
 /* Rows [m0,m1) and columns [n0,n1) of c. room: ROOM_B + ROOM_A floats. */
 static void product_part(const struct product *p, float *room, int m0, int m1, int n0, int n1) {
     struct block at = {0};
-    bool packs_b = p->b_column != 1 ||
-                   (m1 - m0 >= PACK_B_ROWS_MIN && p->b_row > 2 * TILE_COLUMNS);
+    bool packs_b = p->b_column != 1 || (m1 - m0 >= PACK_B_ROWS_MIN && p->b_row > 2 * TILE_COLUMNS);
     bool packs_a = p->a_row == 1 && p->a_step > TILE_ROWS && n1 - n0 > TILE_COLUMNS;
 
     for (at.n0 = n0; at.n0 < n1; at.n0 = at.n1) {
@@ -189,4 +188,6 @@ static void product(struct backend *be, struct tensor c, struct tensor a, bool t
     product_run(be, &p);
 }
 
-void ISA(product_install)(struct backend_ops *ops) { ops->product = product; }
+void ISA(product_install)(struct backend_ops *ops) {
+    ops->product = product;
+}

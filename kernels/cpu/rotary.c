@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * rotary.c - rotary position embedding in HF's rotate-half order (Su et al. 2021): element j of a
- * head's first half turns with element j of its second half by the angle position * theta^(-2j/D). */
+ * head's first half turns with element j of its second half by position * theta^(-2j/D). */
 #include "kernels/cpu/cpu.h"
 
 /* One head: (x1, x2) = (x1 cos - x2 sin, x2 cos + x1 sin); sign -1 turns back. */
@@ -14,8 +14,8 @@ static void rotary_head(float *restrict x, const float *table, float sign, int h
     }
 }
 
-static void rotary(struct backend *be, struct tensor x, struct tensor table,
-                   struct tensor position, int D, bool inverse) {
+static void rotary(struct backend *be, struct tensor x, struct tensor table, struct tensor position,
+                   int D, bool inverse) {
     int team = team_for(be, x.rows, x.cols);
 
     assert(D > 0 && D % 2 == 0);
@@ -32,4 +32,6 @@ static void rotary(struct backend *be, struct tensor x, struct tensor table,
     }
 }
 
-void ISA(rotary_install)(struct backend_ops *ops) { ops->rotary = rotary; }
+void ISA(rotary_install)(struct backend_ops *ops) {
+    ops->rotary = rotary;
+}

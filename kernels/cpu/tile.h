@@ -7,9 +7,9 @@
  *                                        b[l,j] at b + l*b_row + j          (rows contiguous)
  *
  * TILE_ROWS rows times TILE_VECTORS vectors of columns stay in registers while l runs. Each
- * element of c is one chain of multiply-adds in the order of l, whatever tile it falls in: its bits do
- * not depend on m, n or where it stands. This file's users are compiled with -ffp-contract=fast, so
- * that a multiply and an add become one instruction where the set has it.
+ * element of c is one chain of multiply-adds in the order of l, whatever tile it falls in: its bits
+ * do not depend on m, n or where it stands. This file's users are compiled with -ffp-contract=fast,
+ * so that a multiply and an add become one instruction where the set has it.
  */
 #ifndef KERNELS_CPU_TILE_H
 #define KERNELS_CPU_TILE_H
@@ -33,8 +33,8 @@
 /* How a finished tile goes to c. */
 enum tile_store { TILE_SET, TILE_ADD };
 
-/* rows <= TILE_ROWS and vectors <= TILE_VECTORS are constants where this is inlined; the last vector
- * has `count` lanes (LANES: whole). */
+/* rows <= TILE_ROWS and vectors <= TILE_VECTORS are constants where this is inlined; the last
+ * vector has `count` lanes (LANES: whole). */
 LANES_INLINE void tile(float *c, size_t c_row, const float *a, size_t a_row, size_t a_step,
                        const float *b, size_t b_row, int k, float alpha, enum tile_store store,
                        const int rows, const int vectors, int count) {
@@ -52,9 +52,8 @@ LANES_INLINE void tile(float *c, size_t c_row, const float *a, size_t a_row, siz
         const float *b_at = b + (size_t)l * b_row, *a_at = a + (size_t)l * a_step;
 #pragma GCC unroll 2
         for (int j = 0; j < vectors; j++) {
-            b_l[j] = j < vectors - 1 || count == LANES
-                         ? lanes_load(b_at + j * LANES)
-                         : lanes_load_part(b_at + j * LANES, count);
+            b_l[j] = j < vectors - 1 || count == LANES ? lanes_load(b_at + j * LANES)
+                                                       : lanes_load_part(b_at + j * LANES, count);
         }
 #pragma GCC unroll 8
         for (int i = 0; i < rows; i++) {
@@ -103,9 +102,10 @@ LANES_INLINE void tile_column(float *c, size_t c_row, int m, const float *a, siz
 }
 
 /* The whole block, see the top. k 0 sets c to 0. */
-static inline __attribute__((unused)) void
-tile_block(float *c, size_t c_row, int m, int n, const float *a, size_t a_row, size_t a_step,
-           const float *b, size_t b_row, int k, float alpha, enum tile_store store) {
+static inline __attribute__((unused)) void tile_block(float *c, size_t c_row, int m, int n,
+                                                      const float *a, size_t a_row, size_t a_step,
+                                                      const float *b, size_t b_row, int k,
+                                                      float alpha, enum tile_store store) {
     int j = 0;
 
     for (; j + TILE_COLUMNS <= n; j += TILE_COLUMNS) {

@@ -72,7 +72,7 @@ static struct tensor random_tensor(struct bench *b, int rows, int cols) {
     struct error err = {0};
 
     must(backend_tensor_take(b->be, DTYPE_F32, rows, cols, &t, &err), &err);
-    float *host = MEMORY_TAKE_ARRAY(float, (size_t)rows * (size_t)cols);
+    float *host = MEMORY_TAKE_ARRAY(float, (size_t)rows *(size_t)cols);
     if (host == NULL) { exit(1); }
     for (size_t i = 0; i < (size_t)rows * (size_t)cols; i++) {
         host[i] = (float)rng_normal(&b->rng);
@@ -92,7 +92,7 @@ static void report(const char *name, double seconds, double operations, double b
                  operations / seconds * 1e-9, bytes / seconds * 1e-9);
 }
 
-/* ---- frozen weights --------------------------------------------------------------------------- */
+/* ---- frozen weights -------------------------------------------------------------------------- */
 
 static void run_linear(struct bench *b) {
     b->be->ops->linear_forward(b->be, b->t[0], b->t[1], b->w, tensor_none());
@@ -118,7 +118,7 @@ static void bench_linear(struct bench *b, int N, int O, int I, enum precision pr
     b->be->ops->weight_free(b->be, b->w);
 }
 
-/* ---- trainable products ----------------------------------------------------------------------- */
+/* ---- trainable products ---------------------------------------------------------------------- */
 
 static void run_product(struct bench *b) {
     b->be->ops->product(b->be, b->t[0], b->t[1], false, b->t[2], false, 1.0f, 0.0f);
@@ -142,7 +142,7 @@ static void bench_product(struct bench *b, int m, int n, int k, bool ta, bool tb
     report(name, seconds, 2.0 * m * n * k, 4.0 * ((double)m * n + (double)m * k + (double)n * k));
 }
 
-/* ---- attention -------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 #define HEADS     9
 #define KEY_HEADS 3
@@ -180,7 +180,7 @@ static void bench_attention(struct bench *b, int count, int T) {
     memory_free(b->segments);
 }
 
-/* ---- rows ------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static void run_rmsnorm(struct bench *b) {
     b->be->ops->rmsnorm_forward(b->be, b->t[0], b->t[1], b->t[2], b->t[3], 1e-5f);
@@ -188,12 +188,18 @@ static void run_rmsnorm(struct bench *b) {
 static void run_rmsnorm_backward(struct bench *b) {
     b->be->ops->rmsnorm_backward(b->be, b->t[0], b->t[4], b->t[2], b->t[1], b->t[3]);
 }
-static void run_swiglu(struct bench *b) { b->be->ops->swiglu_forward(b->be, b->t[0], b->t[2]); }
+static void run_swiglu(struct bench *b) {
+    b->be->ops->swiglu_forward(b->be, b->t[0], b->t[2]);
+}
 static void run_swiglu_backward(struct bench *b) {
     b->be->ops->swiglu_backward(b->be, b->t[3], b->t[0], b->t[2]);
 }
-static void run_gelu(struct bench *b) { b->be->ops->gelu_forward(b->be, b->t[0], b->t[1]); }
-static void run_log_softmax(struct bench *b) { b->be->ops->log_softmax(b->be, b->t[0]); }
+static void run_gelu(struct bench *b) {
+    b->be->ops->gelu_forward(b->be, b->t[0], b->t[1]);
+}
+static void run_log_softmax(struct bench *b) {
+    b->be->ops->log_softmax(b->be, b->t[0]);
+}
 static void run_adamw(struct bench *b) {
     const struct optimizer_tensor t = {b->t[0], b->t[1], b->t[2], b->t[3], 1e-4f, 0.01f};
     const struct adamw how = {0.9f, 0.99f, 1e-8f, 100, 1.0f};

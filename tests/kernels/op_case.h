@@ -15,15 +15,15 @@
 #define OP_OUTPUTS_MAX 4
 
 struct op_case {
-    const char *op;        /* name in op_table.c */
-    int N, C;              /* rows and columns, or what the operator's row says */
-    int K;                 /* third size: inner size of a product, experts, sequences */
-    int H, G, D;           /* attention and rotary */
-    bool flag_a, flag_b;   /* transpose_a, transpose_b; accumulate; inverse */
-    float alpha, beta;     /* product, axpby, epsilon, floor */
+    const char *op;      /* name in op_table.c */
+    int N, C;            /* rows and columns, or what the operator's row says */
+    int K;               /* third size: inner size of a product, experts, sequences */
+    int H, G, D;         /* attention and rotary */
+    bool flag_a, flag_b; /* transpose_a, transpose_b; accumulate; inverse */
+    float alpha, beta;   /* product, axpby, epsilon, floor */
     const struct segment *segments;
     int segment_count;
-    int pad;               /* elements between rows */
+    int pad; /* elements between rows */
     enum precision precision;
 };
 
@@ -37,8 +37,8 @@ struct op_run {
     const struct op_case *c;
     struct tensor in[OP_INPUTS_MAX], out[OP_OUTPUTS_MAX];
     struct tensor dout[OP_OUTPUTS_MAX], din[OP_INPUTS_MAX];
-    struct tensor index;                    /* i32 (rows,1) */
-    const float *host_in[OP_INPUTS_MAX];    /* dense */
+    struct tensor index;                 /* i32 (rows,1) */
+    const float *host_in[OP_INPUTS_MAX]; /* dense */
 };
 
 struct op {
@@ -59,8 +59,8 @@ struct op {
 /* The operator of a name; NULL when there is none. */
 const struct op *op_find(const char *name);
 
-/* Runs the forward; returns the worst excess over the tolerance (<= 1 passes), or a huge number with
- * `ret_words` saying what is wrong (a NaN, a guard number overwritten). */
+/* Runs the forward; returns the worst excess over the tolerance (<= 1 passes), or a huge number
+ * with `ret_words` saying what is wrong (a NaN, a guard number overwritten). */
 double op_check_forward(struct backend *be, const struct op_case *c, char *ret_words,
                         size_t words_bytes);
 /* The same for the backward against central differences; 0 when the operator has none. */

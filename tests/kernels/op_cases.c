@@ -12,12 +12,12 @@ static const struct segment long_row[] = {{0, 257, 0, 0}};
 static const struct segment packed[] = {{0, 0, 0, 0},   {0, 13, 0, 0},  {13, 14, 0, 0},
                                         {14, 14, 0, 0}, {14, 51, 0, 0}, {51, 65, 0, 0}};
 /* a prompt of 19, three branches, then another prompt of 5 with two branches, one of one row */
-static const struct segment branches[] = {{0, 19, 0, 0},    {19, 23, 0, 19},  {23, 30, 0, 19},
-                                          {30, 31, 0, 19},  {31, 36, 0, 0},   {36, 40, 31, 36},
+static const struct segment branches[] = {{0, 19, 0, 0},   {19, 23, 0, 19}, {23, 30, 0, 19},
+                                          {30, 31, 0, 19}, {31, 36, 0, 0},  {36, 40, 31, 36},
                                           {40, 41, 31, 36}};
 /* prefixes that are part of a prompt, over a block's edge, and one that reaches over a family */
-static const struct segment windows[] = {{0, 40, 0, 0}, {40, 45, 3, 40}, {45, 50, 0, 0},
-                                         {50, 85, 20, 33}};
+static const struct segment windows[] = {
+    {0, 40, 0, 0}, {40, 45, 3, 40}, {45, 50, 0, 0}, {50, 85, 20, 33}};
 
 #define SEGMENTS(list) .segments = (list), .segment_count = (int)(sizeof(list) / sizeof((list)[0]))
 

@@ -22,7 +22,8 @@
 #define ATOL     2e-5
 #define RTOL     1e-4
 #define NMSE_MAX 1e-7
-/* Inputs are about 1; where the exact answer is 0 (a softmax over one column), the rest is rounding. */
+/* Inputs are about 1; where the exact answer is 0 (a softmax over one column), the rest is
+ * rounding. */
 #define SCALE_MIN   1e-2
 #define SQUARED_MIN 1e-4
 
@@ -36,8 +37,8 @@ struct field {
     struct op_shape shape;
     struct tensor whole; /* (1, everything) */
     struct tensor view;
-    float *host;         /* owns: dense values */
-    double *wide;        /* owns: the same in double */
+    float *host;  /* owns: dense values */
+    double *wide; /* owns: the same in double */
 };
 
 struct bench {
@@ -97,8 +98,8 @@ static bool field_download(struct backend *be, struct field *f) {
     die_unless(be->ops->download(be, all, f->whole, &err) == STATUS_OK, err.text);
     for (int i = 0; i < size; i++) {
         int at = i - GUARD;
-        bool inside = at >= 0 && at < f->shape.rows * f->view.stride &&
-                      at % f->view.stride < f->shape.cols;
+        bool inside =
+            at >= 0 && at < f->shape.rows * f->view.stride && at % f->view.stride < f->shape.cols;
         if (inside) {
             f->host[at / f->view.stride * f->shape.cols + at % f->view.stride] = all[i];
         } else if (all[i] != GUARD_VALUE) {
@@ -207,7 +208,7 @@ static void bench_reference(const struct bench *b) {
     b->op->reference(b->c, b->index, in, out);
 }
 
-/* ---- judging ---------------------------------------------------------------------------------- */
+/* ---- judging --------------------------------------------------------------------------------- */
 
 struct judge {
     double excess;                 /* worst |a-b| / tolerance */

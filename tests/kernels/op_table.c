@@ -10,7 +10,7 @@
 
 #define SET(place, r, k) ((place) = (struct op_shape){(r), (k)})
 
-/* ---- shapes ----------------------------------------------------------------------------------- */
+/* ---- shapes ---------------------------------------------------------------------------------- */
 
 static void shapes_linear(const struct op_case *c, struct op_shape *in, struct op_shape *out,
                           int *ret_index_rows) {
@@ -145,7 +145,7 @@ static void shapes_adam_rows(const struct op_case *c, struct op_shape *in, struc
     *ret_index_rows = c->N;
 }
 
-/* ---- indices ---------------------------------------------------------------------------------- */
+/* ---- indices --------------------------------------------------------------------------------- */
 
 /* Any of the K rows, repeated, out of order, and -1 now and then. */
 static void index_mixed(const struct op_case *c, int32_t *index) {
@@ -170,7 +170,8 @@ static void index_position(const struct op_case *c, int32_t *index) {
 /* Sequences of unequal length; the flag interleaves them. */
 static void index_sequence(const struct op_case *c, int32_t *index) {
     for (int n = 0; n < c->N; n++) {
-        index[n] = c->flag_a ? (n * 3) % c->H : (int32_t)((int64_t)n * n * c->H / ((int64_t)c->N * c->N));
+        index[n] =
+            c->flag_a ? (n * 3) % c->H : (int32_t)((int64_t)n * n * c->H / ((int64_t)c->N * c->N));
     }
 }
 
@@ -180,15 +181,15 @@ static void index_target(const struct op_case *c, int32_t *index) {
     }
 }
 
-/* ---- adapters --------------------------------------------------------------------------------- */
+/* ---- adapters -------------------------------------------------------------------------------- */
 
 static void linear_run(struct op_run *r, bool backward) {
     struct weight *w = NULL;
     struct error err = {0};
     const struct op_case *c = r->c;
 
-    enum status status = r->be->ops->weight_make(r->be, r->host_in[1], c->C, c->K, backward,
-                                                 c->precision, &w, &err);
+    enum status status =
+        r->be->ops->weight_make(r->be, r->host_in[1], c->C, c->K, backward, c->precision, &w, &err);
     assert(status == STATUS_OK);
     if (backward) {
         r->be->ops->linear_backward(r->be, r->din[0], r->dout[0], w, c->flag_a);
@@ -198,8 +199,12 @@ static void linear_run(struct op_run *r, bool backward) {
     }
     r->be->ops->weight_free(r->be, w);
 }
-static void linear_forward(struct op_run *r) { linear_run(r, false); }
-static void linear_backward(struct op_run *r) { linear_run(r, true); }
+static void linear_forward(struct op_run *r) {
+    linear_run(r, false);
+}
+static void linear_backward(struct op_run *r) {
+    linear_run(r, true);
+}
 /* The backward product as a forward: rounding to bf16 has no differences to compare with. */
 static void linear_back_forward(struct op_run *r) {
     struct op_run back = *r;
@@ -348,20 +353,25 @@ static void adam_run(struct op_run *r, bool rows) {
     r->be->ops->copy(r->be, r->out[0], r->in[0]);
     r->be->ops->copy(r->be, r->out[1], r->in[2]);
     r->be->ops->copy(r->be, r->out[2], r->in[3]);
-    const struct optimizer_tensor t = {r->out[0], r->in[1], r->out[1], r->out[2], 0.01f, r->c->alpha};
+    const struct optimizer_tensor t = {r->out[0], r->in[1], r->out[1],
+                                       r->out[2], 0.01f,    r->c->alpha};
     if (rows) {
         r->be->ops->adam_rows(r->be, t, r->index, &how);
     } else {
         r->be->ops->adamw(r->be, &t, 1, &how);
     }
 }
-static void adamw_forward(struct op_run *r) { adam_run(r, false); }
-static void adam_rows_forward(struct op_run *r) { adam_run(r, true); }
+static void adamw_forward(struct op_run *r) {
+    adam_run(r, false);
+}
+static void adam_rows_forward(struct op_run *r) {
+    adam_run(r, true);
+}
 
-/* ---- the table -------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
-/* name, inputs, outputs, gradients of, of these added, loss over, shapes, index, reference, forward,
- * backward */
+/* name, inputs, outputs, gradients of, of these added, loss over, shapes, index, reference,
+ * forward, backward */
 static const struct op ops[] = {
     {"linear", 3, 1, 1, 0, 1, shapes_linear, NULL, reference_linear, linear_forward,
      linear_backward},

@@ -6,7 +6,9 @@
 #include <math.h>
 #include <string.h>
 
-static double *at(double *x, int cols, int row) { return x + (size_t)row * (size_t)cols; }
+static double *at(double *x, int cols, int row) {
+    return x + (size_t)row * (size_t)cols;
+}
 
 /* A float's value rounded to bf16, as a double. */
 static double bf16(double x) {

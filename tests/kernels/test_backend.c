@@ -75,7 +75,7 @@ static void the_profile_names_loops_products_and_threads(void **state) {
     ASSERT_CONTAINS(be->profile, "threads=2");
 }
 
-/* ---- failure ---------------------------------------------------------------------------------- */
+/* ---- failure --------------------------------------------------------------------------------- */
 
 /* One life of a backend: made, a weight packed in both directions, used, freed. */
 static enum status live_once(struct error *err) {
@@ -146,7 +146,7 @@ static void a_fault_is_returned_once(void **state) {
     backend_tensor_give(be, &c);
 }
 
-/* ---- shapes ----------------------------------------------------------------------------------- */
+/* ---- shapes ---------------------------------------------------------------------------------- */
 
 /* More shapes than the cache of primitives holds: those that were thrown out are made again. */
 static void products_outlive_their_cache(void **state) {
@@ -195,7 +195,7 @@ static void nothing_happens_to_no_rows(void **state) {
     backend_tensor_give(be, &t);
 }
 
-/* ---- values ----------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static bool any_nan(struct tensor t) {
     for (int n = 0; n < t.rows; n++) {
@@ -284,7 +284,7 @@ static void softmax_survives_extremes(void **state) {
     backend_tensor_give(be, &logprob);
 }
 
-/* ---- dropout ---------------------------------------------------------------------------------- */
+/* ---- dropout --------------------------------------------------------------------------------- */
 
 static void dropout_keeps_the_mean_and_repeats(void **state) {
     struct backend *be = *state;

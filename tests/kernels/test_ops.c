@@ -16,9 +16,8 @@ static void run_cases(const char *isa, int threads, bool backward) {
 
     ASSERT_OK(backend_cpu_new_with(threads, isa, &be, &err), err);
     for (int i = 0; i < op_case_count; i++) {
-        double excess = backward
-                            ? op_check_backward(be, &op_cases[i], words, sizeof words)
-                            : op_check_forward(be, &op_cases[i], words, sizeof words);
+        double excess = backward ? op_check_backward(be, &op_cases[i], words, sizeof words)
+                                 : op_check_forward(be, &op_cases[i], words, sizeof words);
         if (excess > 1.0) {
             print_error("%s: %.3g times the tolerance\n", words, excess);
             failed++;
