@@ -155,12 +155,6 @@ clean_up() {
     trap - EXIT INT TERM
     end_process "$viewer" 2
     end_process "$feeder" 5
-    # Whoever holds the state now: it may have been killed and started again by hand.
-    local holder
-    holder=$(cat "$dir/data/lock" 2>/dev/null || true)
-    if [[ $holder =~ ^[0-9]+$ ]] && [ "$(cat "/proc/$holder/comm" 2>/dev/null)" = ilorad ]; then
-        daemon=$holder
-    fi
     end_process "$daemon" 60
     [ -z "$broker" ] || "$root/ops/kafka-broker.sh" stop "$broker" >/dev/null 2>&1 || true
     if [ $keep = no ] && [ -n "$made_dir" ]; then rm -rf "$made_dir"; fi
@@ -190,8 +184,27 @@ start_broker() {
     say "broker on $bootstrap"
 }
 
+# Starts the daemon again as systemd would: not after 0 (stopped), 64 or 78 (a human is needed).
+supervise() {
+    local child='' code=0
+    trap '[ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM
+    while :; do
+        "$build/daemon/ilorad" --config "$dir/ilorad.conf" 2>>"$dir/ilorad.log" &
+        child=$!
+        code=0
+        wait "$child" || code=$?
+        while kill -0 "$child" 2>/dev/null; do # a signal of ours ended the wait
+            code=0
+            wait "$child" || code=$?
+        done
+        case $code in 0 | 64 | 78) exit $code ;; esac
+        echo "demo: ilorad ended with $code, starting it again" >>"$dir/ilorad.log"
+        sleep 1
+    done
+}
+
 start_daemon() {
-    "$build/daemon/ilorad" --config "$dir/ilorad.conf" 2>>"$dir/ilorad.log" &
+    supervise &
     daemon=$!
     local i
     for ((i = 0; i < 1200; i++)); do
@@ -226,8 +239,8 @@ hints() {
     \$ctl history 42                      what the daemon knows of the user
     \$ctl consume predictions --follow    what it publishes
     \$ctl snapshots                       model versions
-    kill -9 $daemon; $build/daemon/ilorad --config $dir/ilorad.conf   nothing is lost:
-    \$ctl audit                           proves it from the topics alone
+    kill -9 \$(cat $dir/data/lock)    it is started again, as systemd would:
+    \$ctl audit                           proves from the topics alone that nothing was lost
 
 TEXT
 }
@@ -236,6 +249,11 @@ TEXT
 
 summary() {
     local json=$PWD/ilorad-demo.json
+    if ! ctl --json status >/dev/null 2>&1; then
+        tail -n 5 "$dir/ilorad.log" >&2
+        keep=yes
+        die "ilorad does not run any more; its log is $dir/ilorad.log"
+    fi
     ctl --json status >"$json.status" 2>/dev/null || echo '{}' >"$json.status"
     ctl --json audit >"$json.audit" 2>"$dir/audit.log" || true
     [ -s "$json.audit" ] || echo '{}' >"$json.audit"

@@ -200,8 +200,10 @@ static enum status send_events(struct import *import, struct error *err) {
         const struct import_event *event = &import->data.events[i];
         status = event_json(import, event, err);
         if (status != STATUS_OK) { break; }
+        /* The event carries its own time; the record's is now, or a broker's retention would take
+         * an old data set away at once. */
         status = batch_add(import->batch, STREAM_EVENTS, event->user, buffer_span(&import->value),
-                           event->time_ms != 0 ? event->time_ms : -1, err);
+                           -1, err);
     }
     return status;
 }
