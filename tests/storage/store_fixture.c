@@ -62,25 +62,52 @@ void assert_stage_absent(struct store_fixture *f, enum store_table table, const 
     ASSERT_STATUS(stage_get(f->stage, table, span_of(key), &found, &f->err), STATUS_NOT_FOUND);
 }
 
-void store_flip_byte(const char *folder, const char *table, struct span key, size_t flip) {
-    MDB_env *env = NULL;
-    MDB_txn *txn = NULL;
+/* An environment opened behind the store's back, with a write transaction on one table. */
+struct raw_table {
+    MDB_env *env;
+    MDB_txn *txn;
     MDB_dbi dbi;
+};
+
+static void raw_open(struct raw_table *raw, const char *folder, const char *table) {
+    assert_int_equal(mdb_env_create(&raw->env), 0);
+    assert_int_equal(mdb_env_set_maxdbs(raw->env, 32), 0);
+    assert_int_equal(mdb_env_open(raw->env, folder, 0, 0640), 0);
+    assert_int_equal(mdb_txn_begin(raw->env, NULL, 0, &raw->txn), 0);
+    assert_int_equal(mdb_dbi_open(raw->txn, table, 0, &raw->dbi), 0);
+}
+
+static size_t raw_get(struct raw_table *raw, struct span key, uint8_t *bytes, size_t room) {
     MDB_val wanted = {key.size, (void *)(uintptr_t)key.data};
     MDB_val stored;
-    uint8_t bytes[STORE_VALUE_BYTES_MAX + 4];
-    assert_int_equal(mdb_env_create(&env), 0);
-    assert_int_equal(mdb_env_set_maxdbs(env, 32), 0);
-    assert_int_equal(mdb_env_open(env, folder, 0, 0640), 0);
-    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
-    assert_int_equal(mdb_dbi_open(txn, table, 0, &dbi), 0);
-    assert_int_equal(mdb_get(txn, dbi, &wanted, &stored), 0);
-    assert_true(flip < stored.mv_size && stored.mv_size <= sizeof bytes);
-
+    assert_int_equal(mdb_get(raw->txn, raw->dbi, &wanted, &stored), 0);
+    assert_true(stored.mv_size <= room);
     memcpy(bytes, stored.mv_data, stored.mv_size);
+    return stored.mv_size;
+}
+
+static void raw_put_and_close(struct raw_table *raw, struct span key, uint8_t *bytes, size_t size) {
+    MDB_val wanted = {key.size, (void *)(uintptr_t)key.data};
+    MDB_val stored = {size, bytes};
+    assert_int_equal(mdb_put(raw->txn, raw->dbi, &wanted, &stored, 0), 0);
+    assert_int_equal(mdb_txn_commit(raw->txn), 0);
+    mdb_env_close(raw->env);
+}
+
+void store_flip_byte(const char *folder, const char *table, struct span key, size_t flip) {
+    struct raw_table raw;
+    uint8_t bytes[STORE_VALUE_BYTES_MAX + 4];
+    raw_open(&raw, folder, table);
+    size_t size = raw_get(&raw, key, bytes, sizeof bytes);
+    assert_true(flip < size);
     bytes[flip] ^= 0x10;
-    stored.mv_data = bytes;
-    assert_int_equal(mdb_put(txn, dbi, &wanted, &stored, 0), 0);
-    assert_int_equal(mdb_txn_commit(txn), 0);
-    mdb_env_close(env);
+    raw_put_and_close(&raw, key, bytes, size);
+}
+
+void store_copy_stored(const char *folder, const char *table, struct span from, struct span to) {
+    struct raw_table raw;
+    uint8_t bytes[STORE_VALUE_BYTES_MAX + 4];
+    raw_open(&raw, folder, table);
+    size_t size = raw_get(&raw, from, bytes, sizeof bytes);
+    raw_put_and_close(&raw, to, bytes, size);
 }

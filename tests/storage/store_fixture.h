@@ -34,5 +34,7 @@ void assert_stage_absent(struct store_fixture *f, enum store_table table, const 
 /* Overwrites the stored bytes (value and CRC) of a key behind the store's back: the store must be
  * closed. flip: which byte to change. */
 void store_flip_byte(const char *folder, const char *table, struct span key, size_t flip);
+/* Copies the stored bytes of one key over another's, the store being closed. */
+void store_copy_stored(const char *folder, const char *table, struct span from, struct span to);
 
 #endif

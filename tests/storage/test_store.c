@@ -63,6 +63,23 @@ static void every_flipped_byte_is_corrupt_and_named(void **state) {
     assert_stage_text(f, STORE_USERS, "an\x01na", "abc");
 }
 
+/* As a bug of LMDB or of the disk might: a whole, intact value in the wrong place. */
+static void value_under_another_key_is_corrupt(void **state) {
+    struct store_fixture *f = *state;
+    stage_put_text(f, STORE_USERS, "anna", "history of anna");
+    stage_put_text(f, STORE_USERS, "bert", "history of bert");
+    commit(f);
+    stage_close(f->stage);
+    store_close(f->store);
+    store_copy_stored(f->folder.path, "users", span_of("anna"), span_of("bert"));
+    store_fixture_open(f, 64u << 20, 64u << 20);
+
+    struct span value;
+    assert_stage_text(f, STORE_USERS, "anna", "history of anna");
+    ASSERT_STATUS(stage_get(f->stage, STORE_USERS, span_of("bert"), &value, &f->err),
+                  STATUS_CORRUPT);
+}
+
 static bool count_visit(void *context, struct span key, struct span value) {
     (void)key;
     (void)value;
@@ -163,7 +180,7 @@ struct growing_reader {
 
 static void *reset_after_a_while(void *argument) {
     struct growing_reader *g = argument;
-    clock_sleep_us(50000);
+    clock_sleep_us(400000); /* longer than the growing takes by itself */
     g->resets = 1;
     store_reader_reset(g->reader);
     return NULL;
@@ -312,6 +329,7 @@ int main(void) {
         STORE_TEST(committed_values_last_over_a_reopen),
         STORE_TEST(staged_values_without_commit_leave_no_trace),
         STORE_TEST(every_flipped_byte_is_corrupt_and_named),
+        STORE_TEST(value_under_another_key_is_corrupt),
         STORE_TEST(scan_goes_in_key_order_from_the_first_key_asked_for),
         STORE_TEST(reader_keeps_its_snapshot_until_renewed),
         STORE_TEST(full_map_grows_and_the_commit_goes_through),
