@@ -59,13 +59,8 @@ static void block_forward(const struct attention *at, const struct segment *s, i
         row_f32(lse, first + i)[h] = top + logf(sums[i]);
     }
 
-    size_t g = (size_t)(h / (at->H / at->G)) * (size_t)D;
     float *out_h = row_f32(out, first) + (size_t)h * (size_t)D;
-    tile_block(out_h, (size_t)out.stride, block.count, D, scores, (size_t)columns, 1,
-               row_f32(at->v, s->prefix_begin) + g, (size_t)at->v.stride, block.prefix, 1.0f,
-               TILE_SET);
-    tile_block(out_h, (size_t)out.stride, block.count, D, scores + block.prefix, (size_t)columns, 1,
-               row_f32(at->v, s->begin) + g, (size_t)at->v.stride, block.own, 1.0f, TILE_ADD);
+    block_gather(out_h, (size_t)out.stride, at, s, &block, scores, at->v, h);
     for (int i = 0; i < block.count; i++) {
         scale_head(out_h + (size_t)i * (size_t)out.stride, 1.0f / sums[i], D);
     }

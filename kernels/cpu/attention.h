@@ -108,6 +108,22 @@ LANES_INLINE void block_scores(float *product, int columns, const struct attenti
                (size_t)x.stride, 1, t_g + s->begin, t_row, at->D, scale, TILE_SET);
 }
 
+/* out (count,D) = weights (count, prefix+own) times the rows of x (N,G*D) that those columns are. */
+LANES_INLINE void block_gather(float *out, size_t out_row, const struct attention *at,
+                               const struct segment *s, const struct query_block *block,
+                               const float *weights, struct tensor x, int h) {
+    size_t columns = (size_t)(block->prefix + block->own), x_row = (size_t)x.stride;
+    size_t g = (size_t)(h / (at->H / at->G)) * (size_t)at->D;
+
+    if (block->prefix > 0) {
+        tile_block(out, out_row, block->count, at->D, weights, columns, 1,
+                   row_f32(x, s->prefix_begin) + g, x_row, block->prefix, 1.0f, TILE_SET);
+    }
+    tile_block(out, out_row, block->count, at->D, weights + block->prefix, columns, 1,
+               row_f32(x, s->begin) + g, x_row, block->own, 1.0f,
+               block->prefix > 0 ? TILE_ADD : TILE_SET);
+}
+
 /* Columns that row i of the block sees. */
 LANES_INLINE int block_visible(const struct query_block *block, int i) {
     return block->prefix + block->own - (block->count - 1 - i);

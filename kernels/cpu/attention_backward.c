@@ -78,7 +78,7 @@ static void block_backward(const struct backward *b, const struct segment *s, in
     const struct attention *at = &b->at;
     const struct query_block block = query_block_at(s, first);
     const int D = at->D, columns = block.prefix + block.own;
-    size_t g = (size_t)(h / (at->H / at->G)) * (size_t)D, h_at = (size_t)h * (size_t)D;
+    size_t h_at = (size_t)h * (size_t)D;
 
     block_scores(room->p, columns, at, s, &block, at->q, h, at->k_t, at->scale);
     block_scores(room->ds, columns, at, s, &block, b->dout, h, at->v_t, 1.0f);
@@ -90,12 +90,8 @@ static void block_backward(const struct backward *b, const struct segment *s, in
                          at->scale, block_visible(&block, i), columns);
     }
 
-    float *dq_h = row_f32(b->dq, first) + h_at;
-    tile_block(dq_h, (size_t)b->dq.stride, block.count, D, room->ds, (size_t)columns, 1,
-               row_f32(at->k, s->prefix_begin) + g, (size_t)at->k.stride, block.prefix, 1.0f,
-               TILE_SET);
-    tile_block(dq_h, (size_t)b->dq.stride, block.count, D, room->ds + block.prefix, (size_t)columns,
-               1, row_f32(at->k, s->begin) + g, (size_t)at->k.stride, block.own, 1.0f, TILE_ADD);
+    block_gather(row_f32(b->dq, first) + h_at, (size_t)b->dq.stride, at, s, &block, room->ds, at->k,
+                 h);
     keys_add(b, &block, room, h, s->prefix_begin, block.prefix, 0, columns);
     keys_add(b, &block, room, h, s->begin, block.own, block.prefix, columns);
 }
