@@ -8,7 +8,8 @@
 #   kafka-broker.sh topic DIR ARGS..   Kafka's own topic tool (--list, --create --topic x, ...)
 #
 # DIR holds all of it: data/, server.properties, broker.log, pid, bootstrap. Starting in a DIR that
-# holds data continues with that data. Without PORT a free one is chosen (and kept for later starts).
+# holds data continues with that data. Without PORT a free one is chosen,
+# and kept for later starts.
 # The broker's jars come as Maven artifacts into $ILORA_CACHE (default ~/.cache/ilorad), once.
 # Needs Java 17 or newer, and Maven for the first start. Exit 77: something it needs is missing.
 set -euo pipefail

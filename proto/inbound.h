@@ -38,18 +38,18 @@ enum control_command {
 
 struct event {
     enum event_kind kind;
-    struct span id;       /* empty: none */
-    struct span user;     /* 1..ID_BYTES_MAX bytes of UTF-8 for interactions */
+    struct span id;   /* empty: none */
+    struct span user; /* 1..ID_BYTES_MAX bytes of UTF-8 for interactions */
     struct span item;
-    int64_t time_ms;      /* event time, epoch milliseconds */
-    struct span type;     /* empty: none */
-    float strength;       /* valid when has_strength */
+    int64_t time_ms;  /* event time, epoch milliseconds */
+    struct span type; /* empty: none */
+    float strength;   /* valid when has_strength */
     bool has_strength;
     bool has_title;
-    bool hidden;          /* item records: hide (a null value hides too) */
+    bool hidden; /* item records: hide (a null value hides too) */
     struct span title;
     enum control_command command;
-    uint64_t version;     /* CONTROL_ROLLBACK */
+    uint64_t version;       /* CONTROL_ROLLBACK */
     struct span key, value; /* CONTROL_SET */
 };
 

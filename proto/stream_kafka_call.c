@@ -8,9 +8,9 @@
  * condition instead:
  *
  *   core    ──call──▸ wait 1 s, ask ─▸ wait 1 s, ask ─▸ result        or: asked no ─▸ AGAIN
- *   helper    └─▸ rd_kafka_commit_transaction ......... ─▸ done               └─▸ frees producer
+ *   runner    └─▸ rd_kafka_commit_transaction ......... ─▸ done               └─▸ frees producer
  *
- * While the helper is in librdkafka nobody else touches the producer, so its callbacks need no
+ * While the runner is in librdkafka nobody else touches the producer, so its callbacks need no
  * lock.
  */
 #include "proto/stream_kafka_client.h"
@@ -21,7 +21,7 @@
 
 #include "base/memory.h"
 
-struct kafka_helper {
+struct kafka_runner {
     kafka_blocking call;
     struct kafka_producer *producer;          /* borrows; owns once abandoned */
     rd_kafka_topic_partition_list_t *offsets; /* borrows; owns once abandoned */
@@ -32,58 +32,58 @@ struct kafka_helper {
     bool abandoned;
 };
 
-static void helper_free(struct kafka_helper *helper) {
-    (void)pthread_cond_destroy(&helper->changed); /* nobody waits any more */
-    (void)pthread_mutex_destroy(&helper->mutex);
-    memory_free(helper);
+static void runner_free(struct kafka_runner *runner) {
+    (void)pthread_cond_destroy(&runner->changed); /* nobody waits any more */
+    (void)pthread_mutex_destroy(&runner->mutex);
+    memory_free(runner);
 }
 
-static void *helper_run(void *context) {
-    struct kafka_helper *helper = context;
-    rd_kafka_error_t *error = helper->call(helper->producer, helper->offsets);
+static void *runner_run(void *context) {
+    struct kafka_runner *runner = context;
+    rd_kafka_error_t *error = runner->call(runner->producer, runner->offsets);
 
-    (void)pthread_mutex_lock(&helper->mutex);
-    helper->error = error;
-    helper->done = true;
-    bool abandoned = helper->abandoned;
-    (void)pthread_cond_signal(&helper->changed);
-    (void)pthread_mutex_unlock(&helper->mutex);
+    (void)pthread_mutex_lock(&runner->mutex);
+    runner->error = error;
+    runner->done = true;
+    bool abandoned = runner->abandoned;
+    (void)pthread_cond_signal(&runner->changed);
+    (void)pthread_mutex_unlock(&runner->mutex);
     if (!abandoned) { return NULL; } /* the caller frees */
 
     if (error != NULL) { rd_kafka_error_destroy(error); }
-    if (helper->offsets != NULL) { rd_kafka_topic_partition_list_destroy(helper->offsets); }
-    kafka_producer_close(helper->producer);
-    helper_free(helper);
+    if (runner->offsets != NULL) { rd_kafka_topic_partition_list_destroy(runner->offsets); }
+    kafka_producer_close(runner->producer);
+    runner_free(runner);
     return NULL;
 }
 
-static struct kafka_helper *helper_make(struct kafka *kafka, kafka_blocking call,
+static struct kafka_runner *runner_make(struct kafka *kafka, kafka_blocking call,
                                         rd_kafka_topic_partition_list_t *offsets) {
-    struct kafka_helper *helper = MEMORY_TAKE_ARRAY(struct kafka_helper, 1);
-    if (helper == NULL) { return NULL; }
-    helper->call = call;
-    helper->producer = kafka->producer;
-    helper->offsets = offsets;
+    struct kafka_runner *runner = MEMORY_TAKE_ARRAY(struct kafka_runner, 1);
+    if (runner == NULL) { return NULL; }
+    runner->call = call;
+    runner->producer = kafka->producer;
+    runner->offsets = offsets;
 
     pthread_condattr_t attributes;
     (void)pthread_condattr_init(&attributes); /* these four cannot fail on Linux */
     (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&helper->changed, &attributes);
+    (void)pthread_cond_init(&runner->changed, &attributes);
     (void)pthread_condattr_destroy(&attributes);
-    (void)pthread_mutex_init(&helper->mutex, NULL);
-    return helper;
+    (void)pthread_mutex_init(&runner->mutex, NULL);
+    return runner;
 }
 
 /* Waits one slice at most; true when the call is done. The mutex is held. */
-static bool helper_wait_slice(struct kafka_helper *helper) {
+static bool runner_wait_slice(struct kafka_runner *runner) {
     struct timespec until;
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += KAFKA_SLICE_MS / 1000;
     int failed = 0;
-    while (!helper->done && failed == 0) {
-        failed = pthread_cond_timedwait(&helper->changed, &helper->mutex, &until);
+    while (!runner->done && failed == 0) {
+        failed = pthread_cond_timedwait(&runner->changed, &runner->mutex, &until);
     }
-    return helper->done;
+    return runner->done;
 }
 
 enum status kafka_call(struct kafka *kafka, kafka_blocking call,
@@ -91,27 +91,27 @@ enum status kafka_call(struct kafka *kafka, kafka_blocking call,
                        void *wait_context, rd_kafka_error_t **ret_error, struct error *err) {
     assert(kafka->producer != NULL);
 
-    struct kafka_helper *helper = helper_make(kafka, call, offsets);
-    if (helper == NULL) { return error_set(err, STATUS_NO_MEMORY, "a call of librdkafka"); }
+    struct kafka_runner *runner = runner_make(kafka, call, offsets);
+    if (runner == NULL) { return error_set(err, STATUS_NO_MEMORY, "a call of librdkafka"); }
     pthread_t thread;
-    int failed = pthread_create(&thread, NULL, helper_run, helper);
+    int failed = pthread_create(&thread, NULL, runner_run, runner);
     if (failed != 0) {
-        helper_free(helper);
+        runner_free(runner);
         return error_errno(err, failed, "starting a thread for librdkafka");
     }
 
     bool goes_on = true;
     bool slow = false; /* no broker needs a slice when all is well */
-    (void)pthread_mutex_lock(&helper->mutex);
-    while (goes_on && !helper_wait_slice(helper)) {
+    (void)pthread_mutex_lock(&runner->mutex);
+    while (goes_on && !runner_wait_slice(runner)) {
         slow = true;
-        (void)pthread_mutex_unlock(&helper->mutex);
+        (void)pthread_mutex_unlock(&runner->mutex);
         goes_on = wait == NULL || wait(wait_context);
-        (void)pthread_mutex_lock(&helper->mutex);
+        (void)pthread_mutex_lock(&runner->mutex);
     }
-    bool done = helper->done;
-    helper->abandoned = !done;
-    (void)pthread_mutex_unlock(&helper->mutex);
+    bool done = runner->done;
+    runner->abandoned = !done;
+    (void)pthread_mutex_unlock(&runner->mutex);
     if (!done) {
         (void)pthread_detach(thread);
         kafka->producer = NULL;
@@ -119,9 +119,9 @@ enum status kafka_call(struct kafka *kafka, kafka_blocking call,
         return error_set(err, STATUS_AGAIN, "given up while no broker of '%s' answers",
                          kafka->bootstrap_servers);
     }
-    (void)pthread_join(thread, NULL); /* it is past its last use of the helper */
+    (void)pthread_join(thread, NULL); /* it is past its last use of the runner */
     if (slow) { kafka->producer->disturbed = true; }
-    *ret_error = helper->error;
-    helper_free(helper);
+    *ret_error = runner->error;
+    runner_free(runner);
     return STATUS_OK;
 }

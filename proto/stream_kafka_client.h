@@ -110,7 +110,7 @@ MUST_CHECK enum status kafka_consumer_make(const struct kafka *kafka, void *opaq
 
 /* What an error code means for us: AGAIN for what passes by itself, FENCED, NOT_FOUND for topics
  * and partitions, CONFIG for missing rights, LIMIT for size, else IO. */
-enum status kafka_code_status(rd_kafka_resp_err_t code);
+MUST_CHECK enum status kafka_code_status(rd_kafka_resp_err_t code);
 /* The topic's name, or NOT_FOUND when the setting is empty. */
 MUST_CHECK enum status kafka_topic_name(const struct kafka *kafka, enum stream_topic topic,
                                         const char **ret_name, struct error *err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * bench_stream_kafka.c BOOTSTRAP - the bare transport: what Kafka and librdkafka allow, without an
- * engine between them.
+ * bench_stream_kafka.c - the bare transport: what Kafka and librdkafka allow, without an engine
+ * between them. Argument: the address of a broker.
  *
  * Produces events, consumes them, and commits transactions as the daemon does (outputs, offsets,
  * token), printing records and transactions a second.

@@ -138,9 +138,9 @@ CASES = [("honest", lambda *_: None, None),
 failed = 0
 for name, lie, words in CASES:
     prefix = write(name, lie)
-    result = subprocess.run([sys.executable, str(here.parent / "support" / "decode_with_protobuf.py"),
-                             "--bootstrap", bootstrap, "--prefix", prefix, "--complete"],
-                            capture_output=True, text=True)
+    program = str(here.parent / "support" / "decode_with_protobuf.py")
+    result = subprocess.run([sys.executable, program, "--bootstrap", bootstrap, "--prefix", prefix,
+                             "--complete"], capture_output=True, text=True)
     report = json.loads(result.stdout)
     if words is None:
         good = result.returncode == 0 and report["ok"] and report["applied"] == 10

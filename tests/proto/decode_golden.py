@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# decode_golden.py FOLDER - checks the records of write_golden.c, field by field, as Python reads them.
+# decode_golden.py FOLDER - checks the records of write_golden.c as Python reads them.
 #
 # FOLDER holds ilora_pb2.py and the records. Serialising again must give the same bytes.
 import json

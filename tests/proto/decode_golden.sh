@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# decode_golden.sh WRITE_GOLDEN - our bytes, read by Python's protobuf with code made from ilora.proto.
+# decode_golden.sh WRITE_GOLDEN - our bytes, read by Python's protobuf.
 #
 # Exit 77 (skipped) when protoc or a Python with protobuf is missing. ILORA_PYTHON names the Python.
 set -eu

@@ -3,10 +3,12 @@
 #
 # confluent-kafka reads every topic from its beginning, read_committed; the records are decoded by
 # code that protoc generates from proto/ilora.proto. Checked:
-#   ledger       epochs are 0,1,2,..; previous is H of the epoch before, H = SHA-256(previous || record)
-#   input        the runs tile every consumed partition: each record in exactly one run, no run names
-#                a record that is not there, counts and the CRC-32C of each run's last record agree
-#   seq          sequence numbers are contiguous; applied + duplicate + dead + filtered + other = records
+#   ledger       epochs are 0,1,2,..; previous is H of the epoch before,
+#                H = SHA-256(previous || record)
+#   input        the runs tile every consumed partition: each record in exactly one run, no run
+#                names an absent record, counts and the CRC-32C of each run's last record agree
+#   seq          sequence numbers are contiguous; applied + duplicate + dead + filtered + other
+#                are as many as the runs' records
 #   outputs      as many predictions, dead letters and metrics records as the ledger says; every
 #                prediction has an ilora-id, none occurs twice
 #   predictions  every one names version 0 or a version that was announced, not rejected, and whose
@@ -42,8 +44,8 @@ def generated(proto):
     """The module that protoc makes from ilora.proto."""
     folder = tempfile.mkdtemp(prefix="ilora-pb-")
     try:
-        subprocess.run(["protoc", f"--python_out={folder}", f"--proto_path={proto.parent}", proto.name],
-                       check=True)
+        subprocess.run(["protoc", f"--python_out={folder}", f"--proto_path={proto.parent}",
+                        proto.name], check=True)
     except FileNotFoundError:
         print("skipped: no protoc")
         sys.exit(77)
@@ -128,7 +130,7 @@ def check_chain(report, pb, shard, messages):
                      f"{where}: not canonical")
         report.check(record.epoch == len(chain), f"{where}: epoch {len(chain)} is expected")
         report.check(record.previous == before, f"{where}: the hash chain is broken")
-        report.check(record.seq_lo == seq + 1, f"{where}: seq_lo {record.seq_lo} after seq_hi {seq}")
+        report.check(record.seq_lo == seq + 1, f"{where}: seq_lo {record.seq_lo} after {seq}")
         report.check(record.seq_hi - record.seq_lo + 1 == record.applied,
                      f"{where}: applied {record.applied} of {record.seq_lo}..{record.seq_hi}")
         records = sum(run.records for run in record.runs)
@@ -171,7 +173,7 @@ def check_tiling(report, chains, inputs, complete):
                              f"{part}: holds {covered[0].offset()}..{covered[-1].offset()}")
                 last = covered[-1]
                 crc = crc32c(last.value() or b"", crc32c(last.key() or b""))
-                report.check(crc == run.crc, f"{part}: CRC {run.crc:08x}, the record's is {crc:08x}")
+                report.check(crc == run.crc, f"{part}: CRC {run.crc:08x}, not {crc:08x}")
             left += len(records) - at
             report.counts["input_records"] = report.counts.get("input_records", 0) + len(records)
     report.counts["input_left"] = left
@@ -184,11 +186,14 @@ def check_outputs(report, outputs, chains):
         messages = [m for part in outputs[topic].values() for m in part]
         said = sum(getattr(record, field) for chain in chains.values() for record, _ in chain)
         report.counts[topic] = len(messages)
-        report.check(len(messages) == said, f"{topic}: {len(messages)} records, the ledger says {said}")
+        report.check(len(messages) == said,
+                     f"{topic}: {len(messages)} records, the ledger says {said}")
         ids = [value for m in messages for name, value in m.headers() or [] if name == "ilora-id"]
         if topic == "predictions":
-            report.check(len(ids) == len(messages), f"{len(messages) - len(ids)} predictions have no ilora-id")
-        report.check(len(set(ids)) == len(ids), f"{topic}: {len(ids) - len(set(ids))} ids occur twice")
+            report.check(len(ids) == len(messages),
+                         f"{len(messages) - len(ids)} predictions have no ilora-id")
+        report.check(len(set(ids)) == len(ids),
+                     f"{topic}: {len(ids) - len(set(ids))} ids occur twice")
 
 
 def check_versions(report, pb, outputs, chains):
@@ -196,7 +201,8 @@ def check_versions(report, pb, outputs, chains):
     for chain in chains.values():
         for record, _ in chain:
             for mark in record.decisions.announced:
-                report.check(mark.version not in announced, f"version {mark.version} announced twice")
+                report.check(mark.version not in announced,
+                             f"version {mark.version} announced twice")
                 announced[mark.version] = mark
     manifests = {}
     for message in (m for part in outputs["snapshots"].values() for m in part):
@@ -223,8 +229,8 @@ def check_versions(report, pb, outputs, chains):
         report.check(prediction.model_version in usable,
                      f"{where} names version {prediction.model_version}")
         report.check(message.key() == prediction.user.encode(), f"{where}: key is not the user")
-        report.check([i.rank for i in prediction.items] == list(range(1, len(prediction.items) + 1)),
-                     f"{where}: ranks")
+        ranks = [i.rank for i in prediction.items]
+        report.check(ranks == list(range(1, len(ranks) + 1)), f"{where}: ranks {ranks}")
         report.check(all(0.0 <= i.score <= 1.0 for i in prediction.items), f"{where}: scores")
     report.counts["versions_used"] = {str(v): n for v, n in sorted(used.items())}
 
@@ -242,7 +248,8 @@ def check_token(report, bootstrap, group, inputs, chains):
         chain = chains.get(int(parts[1])) if len(parts) == 4 and parts[1].isdigit() else None
         good = bool(chain) and parts[0] == "v1" and parts[2] == str(chain[-1][0].epoch) and \
             parts[3] == chain[-1][1].hex()[:16]
-        report.check(good, f"{partition.topic}/{partition.partition}: token '{token}' is not the tail's")
+        report.check(good, f"{partition.topic}/{partition.partition}: token '{token}' is not the "
+                           "tail's")
     consumer.close()
 
 
@@ -252,8 +259,8 @@ def main():
     parser.add_argument("--prefix", default="ilorad.")
     parser.add_argument("--group")
     parser.add_argument("--complete", action="store_true")
-    parser.add_argument("--proto", type=pathlib.Path,
-                        default=pathlib.Path(__file__).resolve().parents[2] / "proto" / "ilora.proto")
+    root = pathlib.Path(__file__).resolve().parents[2]
+    parser.add_argument("--proto", type=pathlib.Path, default=root / "proto" / "ilora.proto")
     arguments = parser.parse_args()
     pb = generated(arguments.proto)
 

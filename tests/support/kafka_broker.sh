@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # kafka_broker.sh setup|cleanup DIR - the broker of the tests that need one, as a ctest fixture.
 #
-# Exit 77 (skipped) when Java, Maven or Kafka's artifacts are missing. Data of an earlier run is dropped.
+# Exit 77 (skipped) when Java, Maven or Kafka's artifacts are missing. Data of an
+# earlier run is dropped.
 set -eu
 broker=$(cd "$(dirname "$0")/../.." && pwd)/ops/kafka-broker.sh
 case "$1" in
