@@ -27,6 +27,7 @@ struct learner_lm {
     int capacity;
     struct title_vectors titles; /* W = 0: off */
     uint64_t titles_seq;         /* titles are as of this row */
+    bool items_lent;             /* model scores against a version's items, not the learner's */
 };
 
 /* Token ids of an item's title as of titles_seq; count 0: it has none. borrows: until it changes. */

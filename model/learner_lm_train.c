@@ -208,6 +208,7 @@ static enum status cases_states(struct learner *learner, struct lm_cases *cases,
 }
 
 static enum status use_items(struct learner *learner, struct error *err) {
+    learner->lm->items_lent = false;
     return language_model_set_items(learner->lm->model, sasrec_vectors(learner->fast->sasrec),
                                     learner->fast->items, err);
 }
@@ -231,6 +232,23 @@ static struct lm_step step_of(const struct learner *learner, int64_t step) {
     return how;
 }
 
+/* A beat may run scoring jobs of versions: after it the step's own items come back. */
+struct step_beat {
+    struct learner *learner;
+    void (*beat)(void *); /* NULL: none */
+    void *context;
+    enum status status; /* of taking the items back; the first failure stays */
+    struct error err;
+};
+
+static void beat_between_packs(void *context) {
+    struct step_beat *step = context;
+
+    if (step->beat != NULL) { step->beat(step->context); }
+    if (!step->learner->lm->items_lent || step->status != STATUS_OK) { return; }
+    step->status = use_items(step->learner, &step->err);
+}
+
 static enum status lm_step_run(struct learner *learner, struct lm_cases *cases,
                                void (*beat)(void *), void *beat_context, struct batch_stats *stats,
                                struct error *err) {
@@ -242,8 +260,13 @@ static enum status lm_step_run(struct learner *learner, struct lm_cases *cases,
     status = use_items(learner, err);
     if (status != STATUS_OK) { return status; }
     const struct ilora_params *reference = learner->version > 0 ? lm->reference : NULL;
+    struct step_beat step = {.learner = learner, .beat = beat, .context = beat_context};
     status = language_model_train(lm->model, lm->params, reference, cases->samples, cases->count,
-                                  &how, beat, beat_context, &stats->lm, err);
+                                  &how, beat_between_packs, &step, &stats->lm, err);
+    if (status == STATUS_OK && step.status != STATUS_OK) {
+        *err = step.err;
+        status = step.status;
+    }
     if (status != STATUS_OK) { return status; }
     stats->lm_tokens += stats->lm.tokens;
     if (stats->lm.discarded) { return STATUS_OK; }
@@ -348,6 +371,7 @@ enum status learner_score_items(struct learner *learner, struct version *version
         memcpy(cases.states + (size_t)n * E, request->state, E * sizeof(float));
     }
     if (status == STATUS_OK) {
+        learner->lm->items_lent = true;
         status = language_model_set_items(learner->lm->model, version->vectors, M, err);
     }
     if (status == STATUS_OK) {
