@@ -124,9 +124,9 @@ static const struct {
     const char *name;
     command_run run;
 } commands[] = {
-    {"status", run_status},       {"recommend", run_recommend}, {"history", run_history},
-    {"config", run_config},       {"snapshots", run_snapshots}, {"rollback", run_rollback},
-    {"forget", run_forget},       {"hide", run_hide},           {"publish_now", run_publish_now},
+    {"status", run_status}, {"recommend", run_recommend}, {"history", run_history},
+    {"config", run_config}, {"snapshots", run_snapshots}, {"rollback", run_rollback},
+    {"forget", run_forget}, {"hide", run_hide},           {"publish_now", run_publish_now},
     {"set", run_set},
 };
 

@@ -48,7 +48,9 @@ enum status control_socket_open(const char *path, struct query *query,
     enum status status = STATUS_OK;
     struct control_socket *control = memory_take_zeroed(1, sizeof *control);
     if (control == NULL) { return error_set(err, STATUS_NO_MEMORY, "control socket"); }
-    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) { control->clients[i].fd = -1; }
+    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        control->clients[i].fd = -1;
+    }
     memcpy(address.sun_path, path, strlen(path) + 1);
     memcpy(control->path, path, strlen(path) + 1);
     control->query = query;
@@ -84,7 +86,9 @@ static void client_close(struct client *client) {
 
 void control_socket_close(struct control_socket *control) {
     if (control == NULL) { return; }
-    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) { client_close(&control->clients[i]); }
+    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        client_close(&control->clients[i]);
+    }
     (void)close(control->fd);
     (void)unlink(control->path); /* the next start removes it otherwise */
     memory_free(control);
@@ -103,15 +107,15 @@ int control_socket_fds(const struct control_socket *control, struct pollfd *fds)
             free_place = true;
             continue;
         }
-        fds[count++] = (struct pollfd){.fd = client->fd,
-                                       .events = is_writing(client) ? POLLOUT : POLLIN};
+        fds[count++] =
+            (struct pollfd){.fd = client->fd, .events = is_writing(client) ? POLLOUT : POLLIN};
     }
     if (free_place) { fds[count++] = (struct pollfd){.fd = control->fd, .events = POLLIN}; }
     assert(count <= CONTROL_FDS_MAX);
     return count;
 }
 
-/* ---- one client -------------------------------------------------------------------------------- */
+/* ---- one client ------------------------------------------------------------------------------ */
 
 /* False: the client is to be closed. */
 static bool client_write(struct client *client) {
@@ -186,9 +190,8 @@ void control_socket_run(struct control_socket *control, const struct pollfd *fds
         }
         struct client *client = client_of(control, fds[i].fd);
         if (client == NULL) { continue; }
-        bool keep = is_writing(client)
-                        ? client_write(client) && client_answer(control, client)
-                        : client_read(control, client);
+        bool keep = is_writing(client) ? client_write(client) && client_answer(control, client)
+                                       : client_read(control, client);
         if (!keep) { client_close(client); }
     }
     int64_t now = clock_monotonic_us();

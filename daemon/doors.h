@@ -7,8 +7,8 @@
  *   browser, Prometheus ──▶ [http] listen ───┘
  *
  * The doors open when the state is ours (shared_store is set, so the pipeline holds the flock): a
- * second daemon on the same state never takes the first one's socket. One thread, so a request waits
- * for the one before it; each takes milliseconds, and nothing here may hold up the core.
+ * second daemon on the same state never takes the first one's socket. One thread, so a request
+ * waits for the one before it; each takes milliseconds, and nothing here may hold up the core.
  */
 #ifndef DAEMON_DOORS_H
 #define DAEMON_DOORS_H

@@ -2,8 +2,8 @@
  *
  * exposition.c - a table of series and where in the picture each one's value stands.
  *
- * Counters are added the difference to what was shown last, so that a registry's counter only grows.
- * What the core counts itself (daemon/core_report.c) is not here.
+ * Counters are added the difference to what was shown last, so that a registry's counter only
+ * grows. What the core counts itself (daemon/core_report.c) is not here.
  * Thread: doors. */
 #include "daemon/exposition.h"
 
@@ -64,7 +64,7 @@ static const struct series table[] = {
 struct exposition {
     struct shared *shared; /* borrows: until exposition_free */
     struct metric *series[TABLE_COUNT];
-    bool full;                  /* a series of a model was refused once */
+    bool full; /* a series of a model was refused once */
 };
 
 enum status exposition_new(struct shared *shared, struct exposition **ret_exposition,
@@ -81,9 +81,9 @@ enum status exposition_new(struct shared *shared, struct exposition **ret_exposi
     }
     struct metric *build = NULL;
     if (status == STATUS_OK) {
-        status = metrics_add(metrics, METRIC_GAUGE, "ilorad_build_info",
-                             "version=\"" ILORA_VERSION "\"", "Always 1; the labels say what runs.",
-                             NULL, 0, &build, err);
+        status =
+            metrics_add(metrics, METRIC_GAUGE, "ilorad_build_info", "version=\"" ILORA_VERSION "\"",
+                        "Always 1; the labels say what runs.", NULL, 0, &build, err);
     }
     if (status != STATUS_OK) {
         memory_free(exposition);

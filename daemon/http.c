@@ -31,10 +31,10 @@
 
 struct http {
     struct MHD_Daemon *daemon;
-    struct shared *shared; /* borrows: until http_close */
-    struct query *query;   /* borrows: until http_close */
+    struct shared *shared;         /* borrows: until http_close */
+    struct query *query;           /* borrows: until http_close */
     struct exposition *exposition; /* owns; NULL without metrics */
-    int fd;                /* of epoll; libmicrohttpd's */
+    int fd;                        /* of epoll; libmicrohttpd's */
     uint16_t port;
     char path[108]; /* of the UNIX socket; "" otherwise */
 };
@@ -45,7 +45,7 @@ struct answer {
     struct buffer body; /* owns */
 };
 
-/* ---- answers ----------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static unsigned code_of(enum status status) {
     switch (status) {
@@ -114,9 +114,8 @@ static bool list_length(struct MHD_Connection *connection, int *ret_n) {
     const char *text = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "n");
     *ret_n = 0;
     if (text == NULL) { return true; }
-    char *end = NULL;
-    long n = strtol(text, &end, 10);
-    if (end == text || *end != '\0' || n < 1 || n > LIST_MAX) { return false; }
+    int64_t n = 0;
+    if (!span_integer(span_of(text), &n) || n < 1 || n > LIST_MAX) { return false; }
     *ret_n = (int)n;
     return true;
 }
@@ -169,7 +168,7 @@ static void answer_url(struct http *http, struct MHD_Connection *connection, con
     }
 }
 
-/* ---- libmicrohttpd ----------------------------------------------------------------------------- */
+/* ---- libmicrohttpd --------------------------------------------------------------------------- */
 
 static enum MHD_Result send_answer(struct MHD_Connection *connection, struct answer *answer) {
     static const char policy[] =
@@ -197,9 +196,9 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection, struct ans
 }
 
 /* Called first with the request line and headers, then (nothing uploaded) to answer. */
-static enum MHD_Result on_request(void *context, struct MHD_Connection *connection,
-                                  const char *url, const char *method, const char *version,
-                                  const char *upload, size_t *upload_size, void **state) {
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *upload,
+                                  size_t *upload_size, void **state) {
     struct http *http = context;
     (void)version; /* all are answered alike */
     (void)upload;
@@ -224,7 +223,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     return result;
 }
 
-/* ---- listening --------------------------------------------------------------------------------- */
+/* ---- listening ------------------------------------------------------------------------------- */
 
 static enum status listen_ip(struct http *http, const struct listen_address *listen, int fd,
                              struct error *err) {
@@ -233,14 +232,13 @@ static enum status listen_ip(struct http *http, const struct listen_address *lis
     int one = 1;
     if (listen->kind == LISTEN_IPV4) {
         struct sockaddr_in *address = (struct sockaddr_in *)&storage;
-        *address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(listen->port),
-                                        .sin_addr = listen->ipv4};
+        *address = (struct sockaddr_in){
+            .sin_family = AF_INET, .sin_port = htons(listen->port), .sin_addr = listen->ipv4};
         size = sizeof *address;
     } else {
         struct sockaddr_in6 *address = (struct sockaddr_in6 *)&storage;
-        *address = (struct sockaddr_in6){.sin6_family = AF_INET6,
-                                         .sin6_port = htons(listen->port),
-                                         .sin6_addr = listen->ipv6};
+        *address = (struct sockaddr_in6){
+            .sin6_family = AF_INET6, .sin6_port = htons(listen->port), .sin6_addr = listen->ipv6};
         size = sizeof *address;
     }
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one); /* only a convenience */
@@ -250,9 +248,8 @@ static enum status listen_ip(struct http *http, const struct listen_address *lis
     if (getsockname(fd, (struct sockaddr *)&storage, &size) != 0) {
         return error_errno(err, errno, "[http] listen");
     }
-    http->port = ntohs(listen->kind == LISTEN_IPV4
-                           ? ((struct sockaddr_in *)&storage)->sin_port
-                           : ((struct sockaddr_in6 *)&storage)->sin6_port);
+    http->port = ntohs(listen->kind == LISTEN_IPV4 ? ((struct sockaddr_in *)&storage)->sin_port
+                                                   : ((struct sockaddr_in6 *)&storage)->sin6_port);
     return STATUS_OK;
 }
 
@@ -310,18 +307,17 @@ enum status http_open(struct shared *shared, struct query *query,
     status = listen_socket(http, listen, &fd, err);
     if (status != STATUS_OK) { goto fail; }
 
-    http->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL, 0, NULL, NULL, on_request, http,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CLIENTS_MAX,
-        MHD_OPTION_CONNECTION_TIMEOUT, CONNECTION_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_BYTES_MAX, MHD_OPTION_END);
+    http->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, http,
+                                    MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+                                    (unsigned)HTTP_CLIENTS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+                                    CONNECTION_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                                    (size_t)CONNECTION_BYTES_MAX, MHD_OPTION_END);
     if (http->daemon == NULL) {
         (void)close(fd);
         status = error_set(err, STATUS_IO, "[http] listen: libmicrohttpd does not start");
         goto fail;
     }
-    const union MHD_DaemonInfo *info =
-        MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     if (info == NULL) {
         status = error_set(err, STATUS_IO, "[http] listen: libmicrohttpd has no epoll");
         goto fail;

@@ -2,7 +2,8 @@
  *
  * http.h - the HTTP door: health, metrics, status, recommendations, and a page that shows learning.
  *
- *   GET /health/live  /health/ready  /metrics  /v1/status  /v1/recommend/{user}?n=  /v1/history/{user}  /
+ *   GET /health/live   /health/ready   /metrics   /v1/status   /v1/snapshots
+ *       /v1/recommend/{user}?n=   /v1/history/{user}   /
  *
  * Everything is read-only: other methods get 405. Limits: HTTP_CLIENTS_MAX connections, 32 KiB of
  * request each, 10 s idle. libmicrohttpd runs inside the doors thread (no threads of its own).

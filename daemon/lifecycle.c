@@ -73,7 +73,7 @@ static void notify(const char *text) {
     if (result < 0) { LOG_WARNING("sd_notify: %s, going on", strerror(-result)); }
 }
 
-/* ---- signals ----------------------------------------------------------------------------------- */
+/* ---- signals --------------------------------------------------------------------------------- */
 
 static void begin_reload(struct lifecycle *lifecycle) {
     if (!lifecycle->ready_sent || lifecycle->stopping_sent) {
@@ -104,16 +104,17 @@ static void read_signals(struct lifecycle *lifecycle) {
     }
 }
 
-/* ---- what is told every tick ------------------------------------------------------------------- */
+/* ---- what is told every tick ----------------------------------------------------------------- */
 
 static void status_words(const struct shared_picture *p, char text[STATUS_TEXT_BYTES]) {
     if (!p->ready) {
         (void)snprintf(text, STATUS_TEXT_BYTES, "STATUS=%s", p->state); /* cut is fine */
         return;
     }
-    int used = snprintf(text, STATUS_TEXT_BYTES,
-                        "STATUS=%s: epoch %" PRIu64 ", %" PRIu64 " events (%.0f/s), version %" PRIu64,
-                        p->state, p->epoch, p->applied, p->events_per_second, p->version_in_force);
+    int used =
+        snprintf(text, STATUS_TEXT_BYTES,
+                 "STATUS=%s: epoch %" PRIu64 ", %" PRIu64 " events (%.0f/s), version %" PRIu64,
+                 p->state, p->epoch, p->applied, p->events_per_second, p->version_in_force);
     if (used > 0 && (size_t)used < STATUS_TEXT_BYTES && p->lag >= 0) {
         (void)snprintf(text + used, STATUS_TEXT_BYTES - (size_t)used, ", lag %" PRId64, p->lag);
     }
@@ -153,7 +154,8 @@ static void tell_watchdog(struct lifecycle *lifecycle, int64_t now) {
     notify("WATCHDOG=1");
 }
 
-/* Start and stop may take longer than the unit's time-outs; they are extended while threads live. */
+/* Start and stop may take longer than the unit's time-outs; they are extended while threads
+ * live. */
 static void extend_timeout(struct lifecycle *lifecycle, int64_t now) {
     if (lifecycle->ready_sent && !lifecycle->stopping_sent) { return; }
     if (now - lifecycle->extend_sent_us < EXTEND_EVERY_US || !all_fresh(lifecycle)) { return; }
@@ -205,7 +207,7 @@ static void *lifecycle_main(void *context) {
     return NULL;
 }
 
-/* ---- start and stop ---------------------------------------------------------------------------- */
+/* ---- start and stop -------------------------------------------------------------------------- */
 
 static void wake(struct lifecycle *lifecycle) {
     uint64_t one = 1;

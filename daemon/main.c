@@ -50,8 +50,8 @@ static const char usage[] =
     "exit: 0 stopped, 64 usage, 75 restart me, 78 a human is needed\n"
     "example: ilorad --config ilorad.conf --set state.path=/var/lib/ilorad\n";
 
-/* Value of an option written `--name value` or `--name=value`; NULL when argv[*at] is another one or
- * the value is missing. */
+/* Value of an option written `--name value` or `--name=value`; NULL when argv[*at] is another one
+ * or the value is missing. */
 static const char *option_value(int argc, char **argv, int *at, const char *name) {
     size_t size = strlen(name);
     const char *argument = argv[*at];
@@ -121,8 +121,7 @@ static void set_log_level(const struct settings *settings) {
     log_set_level(levels[settings->log_level]);
 }
 
-static enum status run(const struct arguments *args, struct settings *settings,
-                       struct error *err) {
+static enum status run(const struct arguments *args, struct settings *settings, struct error *err) {
     struct metrics *metrics = NULL;
     struct shared *shared = NULL;
     struct lifecycle *lifecycle = NULL;

@@ -44,7 +44,7 @@ void query_free(struct query *query) {
     memory_free(query);
 }
 
-/* ---- one request's view of the state ----------------------------------------------------------- */
+/* ---- one request's view of the state --------------------------------------------------------- */
 
 /* The store, a fresh reader and the user's sequence, for as long as one request takes. */
 struct view {
@@ -97,7 +97,7 @@ static enum status write_item(struct json_writer *w, struct view *view, uint32_t
     return STATUS_OK;
 }
 
-/* ---- recommend --------------------------------------------------------------------------------- */
+/* ---- recommend ------------------------------------------------------------------------------- */
 
 static enum status mark_hidden(void *context, uint32_t item, const struct catalogue_item *row,
                                struct error *err) {
@@ -155,8 +155,8 @@ static enum status rank_user(struct query *query, struct view *view, struct vers
     uint32_t history[HISTORY_MAX];
     uint32_t seen[SEEN_MAX];
     uint32_t seen_count = 0;
-    uint32_t count = sequence_history(sequence, INT64_MAX, (uint32_t)settings->state_history,
-                                      history);
+    uint32_t count =
+        sequence_history(sequence, INT64_MAX, (uint32_t)settings->state_history, history);
     enum status status = STATUS_OK;
     if (!settings->predict_repeats) {
         status = load_seen(view, user, seen, SEEN_MAX, &seen_count, err);
@@ -260,7 +260,7 @@ enum status query_recommend(struct query *query, struct span user, int n, struct
     return status;
 }
 
-/* ---- history ----------------------------------------------------------------------------------- */
+/* ---- history --------------------------------------------------------------------------------- */
 
 static enum status history_in(struct view *view, struct span user, struct buffer *out,
                               struct error *err) {
@@ -297,7 +297,7 @@ enum status query_history(struct query *query, struct span user, struct buffer *
     return status;
 }
 
-/* ---- settings and versions --------------------------------------------------------------------- */
+/* ---- settings and versions ------------------------------------------------------------------- */
 
 enum status query_config(struct query *query, struct buffer *out, struct error *err) {
     struct buffer text = {0};
@@ -340,8 +340,8 @@ static enum status add_snapshot(void *context, const char *name, bool is_dir, st
         for (size_t i = 0; i < end; i++) {
             if (bytes.data[i] == '\n' || bytes.data[i] == '\r') { bytes.data[i] = ' '; }
         }
-        status = buffer_append_format(list->out, "%s{\"folder\":\"%s\",\"manifest\":",
-                                      list->comma ? "," : "", name);
+        status = buffer_append_format(
+            list->out, "%s{\"folder\":\"%s\",\"manifest\":", list->comma ? "," : "", name);
         if (status == STATUS_OK) { status = buffer_append(list->out, bytes.data, bytes.size); }
         if (status == STATUS_OK) { status = buffer_append(list->out, "}", 1); }
         if (status != STATUS_OK) { (void)error_set(err, status, "list of versions"); }
@@ -357,14 +357,14 @@ enum status query_snapshots(struct query *query, struct buffer *out, struct erro
     struct shared_picture picture;
     char folder[FILE_PATH_BYTES_MAX];
     struct snapshot_list list = {.out = out, .folder = folder};
-    enum status status = path_join(folder, shared_settings(query->shared)->state_path, "versions",
-                                   err);
+    enum status status =
+        path_join(folder, shared_settings(query->shared)->state_path, "versions", err);
     if (status != STATUS_OK) { return status; }
     shared_picture_copy(query->shared, &picture);
     size_t before = out->size;
-    status = buffer_append_format(out, "{\"in_force\":%" PRIu64 ",\"newest\":%" PRIu64
-                                       ",\"versions\":[",
-                                  picture.version_in_force, picture.version_newest);
+    status =
+        buffer_append_format(out, "{\"in_force\":%" PRIu64 ",\"newest\":%" PRIu64 ",\"versions\":[",
+                             picture.version_in_force, picture.version_newest);
     if (status != STATUS_OK) { return error_set(err, status, "list of versions"); }
     if (file_exists(folder)) { status = dir_list(folder, add_snapshot, &list, err); }
     if (status == STATUS_OK) {

@@ -23,11 +23,12 @@ MUST_CHECK enum status query_new(struct shared *shared, struct query **ret_query
                                  struct error *err);
 void query_free(struct query *query);
 
-/* The whole picture: counts, rates, versions, figures of all models as means, pairs with intervals. */
+/* The whole picture: counts, rates, versions, figures of all models as means, pairs with
+ * intervals. */
 MUST_CHECK enum status query_status(struct query *query, struct buffer *out, struct error *err);
 
-/* A list of n items (1..LIST_MAX; 0 = [predict] list) for the user by the fast tier of the version in
- * force, and the list last published. AGAIN: no version yet; NOT_FOUND: a user never seen. */
+/* A list of n items (1..LIST_MAX; 0 = [predict] list) for the user by the fast tier of the version
+ * in force, and the list last published. AGAIN: no version yet; NOT_FOUND: a user never seen. */
 MUST_CHECK enum status query_recommend(struct query *query, struct span user, int n,
                                        struct buffer *out, struct error *err);
 /* The user's sequence, oldest first. NOT_FOUND. */

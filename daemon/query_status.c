@@ -105,7 +105,9 @@ static void write_evaluation(struct json_writer *w, const struct shared_picture 
     json_write_real(w, "mrr", mean(p->live_mrr, p->live_count));
     json_write_object_end(w);
     json_write_array(w, "figures");
-    for (int i = 0; i < p->figure_count; i++) { write_figure(w, &p->figures[i]); }
+    for (int i = 0; i < p->figure_count; i++) {
+        write_figure(w, &p->figures[i]);
+    }
     json_write_array_end(w);
     json_write_array(w, "pairs");
     for (int i = 0; i < p->pair_count; i++) {

@@ -28,9 +28,9 @@
      .minimum = (double)(min),                                                              \
      .maximum = (double)(max),                                                              \
      .choices = (choices_),                                                                 \
-     .reloadable = ((flags) & SETTING_FLAG_R) != 0,                                         \
-     .affects_output = ((flags) & SETTING_FLAG_O) != 0,                                     \
-     .secret = ((flags) & SETTING_FLAG_S) != 0,                                             \
+     .reloadable = ((flags)&SETTING_FLAG_R) != 0,                                           \
+     .affects_output = ((flags)&SETTING_FLAG_O) != 0,                                       \
+     .secret = ((flags)&SETTING_FLAG_S) != 0,                                               \
      .sentence = (sentence_),                                                               \
      .field = offsetof(struct settings, section_##_##key_)},
 
@@ -63,7 +63,8 @@ static enum status accept_extra(const char *section, const char *key, const char
     if (strcmp(section, "kafka") == 0) { return stream_kafka_property_check(key, value, err); }
     if (strcmp(section, "events") == 0 && starts_with(key, "weight.")) {
         if (key[strlen("weight.")] != '\0' && is_number(value)) { return STATUS_OK; }
-        return error_set(err, STATUS_CONFIG, "expected weight.<event type> = a number");
+        return error_set(err, STATUS_CONFIG,
+                         "[events] %s = %s: expected weight.<event type> = a number", key, value);
     }
     if (strcmp(section, "events") == 0 && starts_with(key, "field.")) {
         static const char *const fields[] = {"title", "user", "item", "time"};
@@ -71,12 +72,13 @@ static enum status accept_extra(const char *section, const char *key, const char
             if (strcmp(key + strlen("field."), fields[i]) == 0) { return STATUS_OK; }
         }
         return error_set(err, STATUS_CONFIG,
-                         "expected field.title, field.user, field.item or field.time");
+                         "[events] %s: expected field.title, field.user, field.item or field.time",
+                         key);
     }
-    return error_set(err, STATUS_CONFIG, "no such setting");
+    return STATUS_CONFIG; /* in the usual words */
 }
 
-/* ---- where to listen --------------------------------------------------------------------------- */
+/* ---- where to listen ------------------------------------------------------------------------- */
 
 enum status settings_listen(const char *text, struct listen_address *ret_address,
                             struct error *err) {
@@ -100,11 +102,10 @@ enum status settings_listen(const char *text, struct listen_address *ret_address
 
     const char *colon = strrchr(text, ':');
     char host[LISTEN_ADDRESS_BYTES];
-    char *end = NULL;
-    long port = colon == NULL ? -1 : strtol(colon + 1, &end, 10);
+    int64_t port = 0;
     size_t size = colon == NULL ? 0 : (size_t)(colon - text);
-    if (colon == NULL || size == 0 || size >= sizeof host || end == colon + 1 || *end != '\0' ||
-        port < 0 || port > 65535) {
+    if (colon == NULL || size == 0 || size >= sizeof host ||
+        !span_integer(span_of(colon + 1), &port) || port < 0 || port > 65535) {
         return error_set(err, STATUS_CONFIG,
                          "[http] listen = %s: expected address:port, a path or none", text);
     }
@@ -131,7 +132,7 @@ enum status settings_listen(const char *text, struct listen_address *ret_address
     return STATUS_OK;
 }
 
-/* ---- what spans several settings --------------------------------------------------------------- */
+/* ---- what spans several settings ------------------------------------------------------------- */
 
 static enum status check_strict(const struct settings *s, struct error *err) {
     if (!s->engine_strict) { return STATUS_OK; }
@@ -201,7 +202,7 @@ enum status settings_check(const struct settings *s, struct error *err) {
     return check_http(s, err);
 }
 
-/* ---- secrets ----------------------------------------------------------------------------------- */
+/* ---- secrets --------------------------------------------------------------------------------- */
 
 /* Reads one credential into text, without the newline at its end; absent: *ret_found false. */
 static enum status credential_read(const char *folder, const char *name,
@@ -219,7 +220,9 @@ static enum status credential_read(const char *folder, const char *name,
     }
     if (status != STATUS_OK) { goto done; }
     size_t size = bytes.size;
-    while (size > 0 && (bytes.data[size - 1] == '\n' || bytes.data[size - 1] == '\r')) { size--; }
+    while (size > 0 && (bytes.data[size - 1] == '\n' || bytes.data[size - 1] == '\r')) {
+        size--;
+    }
     if (size == 0 || size >= CONFIG_TEXT_BYTES || memchr(bytes.data, '\0', size) != NULL) {
         status = error_set(err, STATUS_CONFIG, "credential '%s': expected 1 to %u bytes of text",
                            name, CONFIG_TEXT_BYTES - 1);
@@ -275,7 +278,7 @@ static enum status credentials_load(struct settings *settings, struct error *err
     return STATUS_OK;
 }
 
-/* ---- doors ------------------------------------------------------------------------------------- */
+/* ---- doors ----------------------------------------------------------------------------------- */
 
 enum status settings_load(const char *path, const char *const *overrides, int override_count,
                           struct settings *settings, struct error *err) {

@@ -2,8 +2,8 @@
  *
  * settings.h - every setting of the daemon, once: name, type, default, range, what it is.
  *
- * The table is an X-macro: it makes the struct, the table that base/config reads, the sample file and
- * the manual page. A field's name is section_key. Durations are microseconds, sizes bytes.
+ * The table is an X-macro: it makes the struct, the table that base/config reads, the sample file
+ * and the manual page. A field's name is section_key. Durations are microseconds, sizes bytes.
  *
  *   X(type, section, key, unit, default, minimum, maximum, choices, flags, sentence)
  *   flags: R reloadable by SIGHUP, O affects what is published (recorded in the ledger), S secret
@@ -221,7 +221,7 @@
 #define SETTING_FIELD_BYTES(name)    int64_t name;
 #define SETTING_FIELD_TEXT(name)     char name[CONFIG_TEXT_BYTES];
 #define SETTING_FIELD_CHOICE(name)   int name;
-#define SETTING_FIELD(type, section, key, unit, def, min, max, choices, flags, sentence)           \
+#define SETTING_FIELD(type, section, key, unit, def, min, max, choices, flags, sentence) \
     SETTING_FIELD_##type(section##_##key)
 
 struct settings {
@@ -248,8 +248,8 @@ float settings_type_weight(const struct settings *settings, struct span type);
 /* Only what spans several settings (after a reload or a control record `set`). CONFIG. */
 MUST_CHECK enum status settings_check(const struct settings *settings, struct error *err);
 
-/* The field that stands for user, item, time or title ([events] field.<field> = x); "" when not set.
- * borrows: from settings. */
+/* The field that stands for user, item, time or title ([events] field.<field> = x); "" when not
+ * set. borrows: from settings. */
 const char *settings_field_name(const struct settings *settings, const char *field);
 
 /* Appends the effective values as an INI file, secrets (pass-through ones too) as "(secret)". */
@@ -261,10 +261,10 @@ struct listen_address {
     enum listen_kind kind;
     struct in_addr ipv4;
     struct in6_addr ipv6;
-    uint16_t port;         /* 0: the system chooses */
-    bool loopback;         /* 127.0.0.0/8 or ::1 */
-    bool wildcard;         /* all interfaces: needs a token */
-    char path[108];        /* LISTEN_UNIX; as long as sockaddr_un allows */
+    uint16_t port;  /* 0: the system chooses */
+    bool loopback;  /* 127.0.0.0/8 or ::1 */
+    bool wildcard;  /* all interfaces: needs a token */
+    char path[108]; /* LISTEN_UNIX; as long as sockaddr_un allows */
 };
 /* CONFIG: not address:port (numeric), an absolute path or "none". */
 MUST_CHECK enum status settings_listen(const char *text, struct listen_address *ret_address,

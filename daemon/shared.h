@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * shared.h - what the daemon's threads share: three rings, the version in force, figures to show, and
- * requests from operators. Everything else belongs to exactly one thread.
+ * shared.h - what the daemon's threads share: three rings, the version in force, figures to show,
+ * and requests from operators. Everything else belongs to exactly one thread.
  *
  *   poll ──records ring──▶ core ──how far the log reaches──▶ learner
  *                           ▲  ◀── versions, progress ──────────┘  ◀── scoring jobs ── core
@@ -25,14 +25,15 @@
 
 /* A picture of the daemon for status, metrics page and STATUS=. Copied whole. */
 struct shared_picture {
-    char state[SHARED_STATE_TEXT_BYTES]; /* "running", "waiting for the broker ...", "disk full: ..." */
+    char state
+        [SHARED_STATE_TEXT_BYTES]; /* "running", "waiting for the broker ...", "disk full: ..." */
     bool ready;
     uint64_t epoch, seq;
     uint64_t applied, duplicate, dead, filtered, other, predictions;
     uint64_t version_in_force, version_newest;
     uint64_t learner_seq;
-    int64_t lag;                 /* records, -1 unknown */
-    double events_per_second;    /* over the last seconds */
+    int64_t lag;              /* records, -1 unknown */
+    double events_per_second; /* over the last seconds */
     double lm_rate, fast_share, eval_lm_rate;
     uint64_t lm_rows, lm_tokens; /* trained so far by this process */
     double lm_loss, sasrec_loss; /* of the last batch */
@@ -49,13 +50,19 @@ struct shared_picture {
     int pair_count;
 };
 
-enum operator_command { OPERATOR_ROLLBACK, OPERATOR_FORGET, OPERATOR_PUBLISH_NOW, OPERATOR_HIDE, OPERATOR_SET };
+enum operator_command {
+    OPERATOR_ROLLBACK,
+    OPERATOR_FORGET,
+    OPERATOR_PUBLISH_NOW,
+    OPERATOR_HIDE,
+    OPERATOR_SET
+};
 
 struct operator_request {
     enum operator_command command;
-    uint64_t version;   /* ROLLBACK */
-    char user[257];     /* FORGET */
-    char item[257];     /* HIDE */
+    uint64_t version;                        /* ROLLBACK */
+    char user[257];                          /* FORGET */
+    char item[257];                          /* HIDE */
     char key[128], value[CONFIG_TEXT_BYTES]; /* SET */
 };
 
@@ -85,8 +92,8 @@ void shared_picture_update(struct shared *shared, void (*update)(void *, struct 
                            void *context);
 void shared_picture_copy(struct shared *shared, struct shared_picture *ret_picture);
 
-/* Operator requests become control decisions of the core at the next epoch. submit: AGAIN when eight
- * wait already. take (core): false when there is none. */
+/* Operator requests become control decisions of the core at the next epoch. submit: AGAIN when
+ * eight wait already. take (core): false when there is none. */
 MUST_CHECK enum status shared_request_submit(struct shared *shared,
                                              const struct operator_request *request,
                                              struct error *err);
@@ -104,7 +111,7 @@ int64_t shared_oldest_beat_us(const struct shared *shared);
 void shared_stop(struct shared *shared, enum status why, const struct error *err);
 bool shared_stopping(const struct shared *shared);
 /* STATUS_OK: asked to stop. Else the first failure with its text. */
-enum status shared_stop_reason(struct shared *shared, struct error *ret_err);
+MUST_CHECK enum status shared_stop_reason(struct shared *shared, struct error *ret_err);
 /* SIGHUP arrived: core re-reads reloadable settings once. */
 void shared_reload_request(struct shared *shared);
 bool shared_reload_take(struct shared *shared);

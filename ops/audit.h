@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * audit.h - the state of one audit, shared by its two halves: the ledger and the topics it speaks of.
+ * audit.h - the state of one audit, shared by its two halves: the ledger and the topics it speaks
+ * of.
  */
 #ifndef OPS_AUDIT_H
 #define OPS_AUDIT_H

@@ -58,21 +58,22 @@ static enum status add_version(struct audit *audit, const struct epoch_record *r
                       record->epoch, announced->version);
         return STATUS_OK;
     }
-    if (!room(&versions, audit->version_count, &audit->version_capacity,
-              sizeof *audit->versions)) {
+    if (!room(&versions, audit->version_count, &audit->version_capacity, sizeof *audit->versions)) {
         return error_set(err, STATUS_NO_MEMORY, "versions of the ledger");
     }
     audit->versions = versions;
-    audit->versions[audit->version_count++] = (struct audit_version){
-        .number = announced->version, .rejected = announced->rejected};
+    audit->versions[audit->version_count++] =
+        (struct audit_version){.number = announced->version, .rejected = announced->rejected};
     return STATUS_OK;
 }
 
 static void check_counts(struct audit *audit, const struct epoch_record *record) {
     uint64_t records = 0;
-    for (int i = 0; i < record->run_count; i++) { records += record->runs[i].records; }
-    uint64_t counted = record->applied + record->duplicate + record->dead + record->filtered +
-                       record->other;
+    for (int i = 0; i < record->run_count; i++) {
+        records += record->runs[i].records;
+    }
+    uint64_t counted =
+        record->applied + record->duplicate + record->dead + record->filtered + record->other;
     if (records != counted) {
         audit_problem(audit, "epoch %" PRIu64 ": %" PRIu64 " records in runs, %" PRIu64 " counted",
                       record->epoch, records, counted);
@@ -140,8 +141,7 @@ static void check_place(struct audit *audit, const struct epoch_record *record) 
     memcpy(audit->owner, record->owner, sizeof audit->owner);
 }
 
-static enum status on_epoch(void *context, const struct stream_record *message,
-                            struct error *err) {
+static enum status on_epoch(void *context, const struct stream_record *message, struct error *err) {
     struct audit *audit = context;
     struct epoch_record record;
     arena_reset(&audit->arena);

@@ -16,7 +16,7 @@
 #include "ops/audit.h"
 #include "ops/client.h"
 
-/* ---- input ------------------------------------------------------------------------------------- */
+/* ---- input ----------------------------------------------------------------------------------- */
 
 static int compare_runs(const void *a, const void *b) {
     const struct audit_run *x = a, *y = b;
@@ -35,7 +35,9 @@ struct input_scan {
 static enum status on_input(void *context, const struct stream_record *record, struct error *err) {
     struct input_scan *scan = context;
     (void)err; /* contradictions are counted, nothing fails */
-    while (scan->at < scan->count && scan->runs[scan->at].hi < record->offset) { scan->at++; }
+    while (scan->at < scan->count && scan->runs[scan->at].hi < record->offset) {
+        scan->at++;
+    }
     if (scan->at == scan->count) {
         scan->audit->input_waiting++;
         return STATUS_OK;
@@ -87,22 +89,24 @@ static enum status audit_partition(struct audit *audit, enum stream_topic topic,
     if (status != STATUS_OK) { return status; }
     for (size_t i = 1; i < count; i++) {
         if (runs[i].lo <= runs[i - 1].hi) {
-            audit_problem(audit, "%s/%d: runs %" PRId64 "..%" PRId64 " and %" PRId64 "..%" PRId64
-                                 " overlap",
-                          stream_topic_name(topic), partition, runs[i - 1].lo, runs[i - 1].hi,
-                          runs[i].lo, runs[i].hi);
+            audit_problem(
+                audit, "%s/%d: runs %" PRId64 "..%" PRId64 " and %" PRId64 "..%" PRId64 " overlap",
+                stream_topic_name(topic), partition, runs[i - 1].lo, runs[i - 1].hi, runs[i].lo,
+                runs[i].hi);
         }
     }
     struct input_scan scan = {.audit = audit, .runs = runs, .count = count};
-    int64_t from = audit->ledger_trimmed && count > 0 ? runs[0].lo
-                                                      : start_of(audit, topic, partition);
+    int64_t from =
+        audit->ledger_trimmed && count > 0 ? runs[0].lo : start_of(audit, topic, partition);
     if (from < first) { from = first; }
     if (from < end) {
         status = audit->stream->ops->read(audit->stream, topic, partition, from, end - 1, on_input,
                                           &scan, err);
         if (status != STATUS_OK) { return status; }
     }
-    for (size_t i = 0; i < count; i++) { check_run(audit, &runs[i], first); }
+    for (size_t i = 0; i < count; i++) {
+        check_run(audit, &runs[i], first);
+    }
     return STATUS_OK;
 }
 
@@ -114,8 +118,7 @@ enum status audit_input(struct audit *audit, struct error *err) {
     for (int t = 0; t < STREAM_INPUT_COUNT; t++) {
         enum stream_topic topic = (enum stream_topic)t;
         int32_t partitions = 0;
-        enum status status =
-            audit->stream->ops->partitions(audit->stream, topic, &partitions, err);
+        enum status status = audit->stream->ops->partitions(audit->stream, topic, &partitions, err);
         if (status == STATUS_NOT_FOUND) { continue; }
         if (status != STATUS_OK) { return status; }
         for (int32_t p = 0; p < partitions; p++) {
@@ -135,7 +138,7 @@ enum status audit_input(struct audit *audit, struct error *err) {
     return STATUS_OK;
 }
 
-/* ---- outputs ----------------------------------------------------------------------------------- */
+/* ---- outputs --------------------------------------------------------------------------------- */
 
 /* False: no memory. *ret_new: it was not there. */
 static bool set_add(struct hash_set *set, uint64_t hash, bool *ret_new) {
@@ -152,7 +155,9 @@ static bool set_add(struct hash_set *set, uint64_t hash, bool *ret_new) {
         *set = larger;
     }
     size_t at = hash & (set->capacity - 1);
-    while (set->slots[at] != 0 && set->slots[at] != hash) { at = (at + 1) & (set->capacity - 1); }
+    while (set->slots[at] != 0 && set->slots[at] != hash) {
+        at = (at + 1) & (set->capacity - 1);
+    }
     *ret_new = set->slots[at] == 0;
     if (*ret_new) {
         set->slots[at] = hash;
@@ -180,9 +185,7 @@ static enum status check_id(struct audit *audit, const struct stream_record *rec
     if (!set_add(&audit->ids, hash64(id, 0), &is_new)) {
         return error_set(err, STATUS_NO_MEMORY, "ids of outputs");
     }
-    if (!is_new) {
-        audit_problem(audit, "'%.*s' was published twice", SPAN_ARG(id));
-    }
+    if (!is_new) { audit_problem(audit, "'%.*s' was published twice", SPAN_ARG(id)); }
     return STATUS_OK;
 }
 
@@ -225,12 +228,8 @@ static enum status on_prediction(void *context, const struct stream_record *reco
 /* True when the input record behind a dead letter lies in a run. */
 static bool is_covered(const struct audit *audit, struct span topic, struct span partition,
                        struct span offset) {
-    char text[2][24] = {{0}};
-    if (partition.size >= 24 || offset.size >= 24) { return true; }
-    memcpy(text[0], partition.data, partition.size);
-    memcpy(text[1], offset.data, offset.size);
-    int64_t at = strtoll(text[1], NULL, 10);
-    int32_t number = (int32_t)strtol(text[0], NULL, 10);
+    int64_t at = 0, number = 0;
+    if (!span_integer(partition, &number) || !span_integer(offset, &at)) { return true; }
     for (size_t i = audit->run_count; i > 0; i--) {
         const struct audit_run *run = &audit->runs[i - 1];
         const char *name = stream_access_topic_name(audit->settings, (enum stream_topic)run->topic);
@@ -268,10 +267,9 @@ static enum status on_snapshot(void *context, const struct stream_record *record
                                struct error *err) {
     struct audit *audit = context;
     (void)err; /* contradictions are counted, nothing fails */
-    char key[24] = {0};
-    if (record->key.size == 0 || record->key.size >= sizeof key) { return STATUS_OK; }
-    memcpy(key, record->key.data, record->key.size);
-    struct audit_version *version = audit_version_find(audit, strtoull(key, NULL, 10));
+    int64_t number = 0;
+    if (!span_integer(record->key, &number)) { return STATUS_OK; }
+    struct audit_version *version = audit_version_find(audit, (uint64_t)number);
     if (version == NULL) { return STATUS_OK; } /* announced after the ledger was read */
     if (span_equal(header_of(record, "ilora-kind"), span_of("chunk"))) {
         version->chunks++;
@@ -301,8 +299,8 @@ static enum status read_topic(struct audit *audit, enum stream_topic topic, stre
         status = audit->stream->ops->bounds(audit->stream, topic, p, &first, &end, err);
         trimmed = trimmed || first > 0;
         if (status == STATUS_OK && first < end) {
-            status = audit->stream->ops->read(audit->stream, topic, p, first, end - 1, sink, audit,
-                                              err);
+            status =
+                audit->stream->ops->read(audit->stream, topic, p, first, end - 1, sink, audit, err);
         }
     }
     if (status == STATUS_OK) { *ret_trimmed = trimmed || audit->ledger_trimmed; }
@@ -317,8 +315,8 @@ static void check_total(struct audit *audit, const char *what, uint64_t seen, ui
 }
 
 enum status audit_outputs(struct audit *audit, struct error *err) {
-    enum status status = read_topic(audit, STREAM_PREDICTIONS, on_prediction,
-                                    &audit->predictions_trimmed, err);
+    enum status status =
+        read_topic(audit, STREAM_PREDICTIONS, on_prediction, &audit->predictions_trimmed, err);
     if (status == STATUS_OK) {
         status = read_topic(audit, STREAM_DLQ, on_dead_letter, &audit->dead_letters_trimmed, err);
     }

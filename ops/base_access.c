@@ -29,8 +29,12 @@ enum status base_access_open(const struct settings *settings, const char *path,
 enum status base_access_load(struct base_access *access, const struct settings *settings,
                              int threads, int tokens_max, struct error *err) {
     const char *prompts = settings->base_model_prompts;
-    struct ilora_shape shape = {.R = 1, .K = 1, .alpha = 1.0f, .E = (int)settings->sasrec_width,
-                                .projector_width = 8, .head = ILORA_HEAD_TITLE};
+    struct ilora_shape shape = {.R = 1,
+                                .K = 1,
+                                .alpha = 1.0f,
+                                .E = (int)settings->sasrec_width,
+                                .projector_width = 8,
+                                .head = ILORA_HEAD_TITLE};
     struct language_model_settings how = {.tokens_max = tokens_max, .sequences_max = 1};
     if (threads == 0) { threads = (int)sysconf(_SC_NPROCESSORS_ONLN); }
     enum status status = backend_cpu_new(threads < 1 ? 1 : threads, &access->backend, err);

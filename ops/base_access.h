@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * base_access.h - a base model opened by a tool: files checked, tokenizer, and on demand the weights.
+ * base_access.h - a base model opened by a tool: files checked, tokenizer, and on demand the
+ * weights.
  */
 #ifndef OPS_BASE_ACCESS_H
 #define OPS_BASE_ACCESS_H
 
+#include "daemon/settings.h"
 #include "kernels/backend.h"
 #include "model/checkpoint.h"
 #include "model/language_model.h"
 #include "model/prompt.h"
 #include "model/tokenizer.h"
-#include "daemon/settings.h"
 
 struct base_access {
-    struct checkpoint *checkpoint;       /* owns */
-    struct tokenizer *tokenizer;         /* owns */
-    struct backend *backend;             /* owns; with weights */
-    struct base_model *base;             /* owns; with weights */
-    struct prompt_template *template;    /* owns; with weights */
-    struct language_model *lm;           /* owns; with weights */
+    struct checkpoint *checkpoint;    /* owns */
+    struct tokenizer *tokenizer;      /* owns */
+    struct backend *backend;          /* owns; with weights */
+    struct base_model *base;          /* owns; with weights */
+    struct prompt_template *template; /* owns; with weights */
+    struct language_model *lm;        /* owns; with weights */
 };
 
 /* path NULL: [base_model] path. CONFIG names file and field. */

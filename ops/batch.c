@@ -76,8 +76,8 @@ enum status batch_send(struct batch *batch, struct error *err) {
     if (batch->count == 0) { return STATUS_OK; }
     if (batch->started_us == 0) { batch->started_us = clock_monotonic_us(); }
     wait_for_rate(batch);
-    enum status status = stream_access_produce(batch->access, batch->outputs, batch->count,
-                                               say_waiting, err);
+    enum status status =
+        stream_access_produce(batch->access, batch->outputs, batch->count, say_waiting, err);
     if (status != STATUS_OK) { return status; }
     batch->sent += (uint64_t)batch->count;
     batch->count = 0;
@@ -89,8 +89,7 @@ enum status batch_send(struct batch *batch, struct error *err) {
 enum status batch_add(struct batch *batch, enum stream_topic topic, struct span key,
                       struct span value, int64_t timestamp_ms, struct error *err) {
     struct stream_output *output = &batch->outputs[batch->count];
-    *output = (struct stream_output){.topic = topic, .partition = -1,
-                                     .timestamp_ms = timestamp_ms};
+    *output = (struct stream_output){.topic = topic, .partition = -1, .timestamp_ms = timestamp_ms};
     if (!copy_span(batch, key, &output->key) || !copy_span(batch, value, &output->value)) {
         return error_set(err, STATUS_NO_MEMORY, "records to send");
     }

@@ -32,8 +32,7 @@ static enum status client_connect(const struct settings *settings, int *ret_fd, 
         int reason = errno;
         (void)close(fd);
         if (reason == ENOENT || reason == ECONNREFUSED) {
-            return error_set(err, STATUS_NOT_FOUND, "no ilorad runs on '%s'",
-                             settings->state_path);
+            return error_set(err, STATUS_NOT_FOUND, "no ilorad runs on '%s'", settings->state_path);
         }
         return error_errno(err, reason, "connecting to '%s'", path);
     }
@@ -90,11 +89,10 @@ static enum status read_answer(struct client_answer *answer, struct error *err) 
     bool ok = false;
     enum status status = json_parse(buffer_span(&answer->text), &answer->root, err);
     if (status != STATUS_OK) { return error_wrap(err, "the answer of ilorad"); }
-    if (json_bool(json_member(answer->root, "ok"), &ok) && ok &&
-        answer->text.size > sizeof head) {
+    if (json_bool(json_member(answer->root, "ok"), &ok) && ok && answer->text.size > sizeof head) {
         answer->content = json_member(answer->root, "answer");
-        answer->content_text = span_make(answer->text.data + sizeof head - 1,
-                                         answer->text.size - sizeof head);
+        answer->content_text =
+            span_make(answer->text.data + sizeof head - 1, answer->text.size - sizeof head);
         return STATUS_OK;
     }
     status = status_of_name(client_text(answer->root, "status"));

@@ -3,9 +3,6 @@
  * command.c - arguments of a command, taken one option at a time. */
 #include "ops/command.h"
 
-#include <errno.h>
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 struct options options_of(int argc, char **argv) {
@@ -69,10 +66,8 @@ int64_t options_integer(struct options *options, const char *name, int64_t fallb
                         int64_t minimum, int64_t maximum) {
     const char *text = options_text(options, name, NULL);
     if (text == NULL) { return fallback; }
-    char *end = NULL;
-    errno = 0;
-    long long value = strtoll(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || value < minimum || value > maximum) {
+    int64_t value = 0;
+    if (!span_integer(span_of(text), &value) || value < minimum || value > maximum) {
         (void)fprintf(stderr, "iloractl: %s %s: expected an integer from %lld to %lld\n", name,
                       text, (long long)minimum, (long long)maximum);
         options->bad = true;
@@ -85,9 +80,8 @@ double options_real(struct options *options, const char *name, double fallback, 
                     double maximum) {
     const char *text = options_text(options, name, NULL);
     if (text == NULL) { return fallback; }
-    char *end = NULL;
-    double value = strtod(text, &end);
-    if (end == text || *end != '\0' || !(value >= minimum && value <= maximum)) {
+    double value = 0.0;
+    if (!span_real(span_of(text), &value) || value < minimum || value > maximum) {
         (void)fprintf(stderr, "iloractl: %s %s: expected a number from %g to %g\n", name, text,
                       minimum, maximum);
         options->bad = true;

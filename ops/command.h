@@ -29,19 +29,20 @@ struct command_context {
 
 struct command {
     const char *name;
-    const char *summary;  /* one line for the list */
-    const char *help;     /* usage, options, an example; what --help prints */
+    const char *summary; /* one line for the list */
+    const char *help;    /* usage, options, an example; what --help prints */
     int (*run)(const struct command_context *context, int argc, char **argv);
 };
 
 extern const struct command command_audit, command_base, command_config, command_consume,
     command_forget, command_fsck, command_generate, command_history, command_import,
-    command_produce, command_publish, command_recommend, command_rollback, command_score, command_snapshots, command_status, command_tokenize, command_topics;
+    command_produce, command_publish, command_recommend, command_rollback, command_score,
+    command_snapshots, command_status, command_tokenize, command_topics;
 
-/* ---- arguments --------------------------------------------------------------------------------- */
+/* ---- arguments ------------------------------------------------------------------------------- */
 
-/* argv without what was taken; what is left are the words. Options may stand anywhere; after "--" all
- * are words. */
+/* argv without what was taken; what is left are the words. Options may stand anywhere; after "--"
+ * all are words. */
 struct options {
     int count;
     char **words; /* borrows: argv, reordered */
@@ -58,11 +59,11 @@ int64_t options_integer(struct options *options, const char *name, int64_t fallb
                         int64_t minimum, int64_t maximum);
 double options_real(struct options *options, const char *name, double fallback, double minimum,
                     double maximum);
-/* False, with words on stderr, when an option is left, a value was bad or the number of words is not
- * within [minimum, maximum]. Call last. */
+/* False, with words on stderr, when an option is left, a value was bad or the number of words is
+ * not within [minimum, maximum]. Call last. */
 bool options_end(struct options *options, const struct command *command, int minimum, int maximum);
 
-/* ---- words ------------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 /* "iloractl NAME: text" on stderr; returns COMMAND_FAILED. */
 int command_failed(const struct command *command, const struct error *err);

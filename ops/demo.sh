@@ -7,7 +7,8 @@
 #
 #   --seconds N    end by itself, with a summary and a JSON file (default: until Ctrl-C)
 #   --kafka        through a real Apache Kafka broker, started and stopped here
-#   --offline      nothing is fetched: a generated catalogue and stream with drift, a small random base
+#   --offline      nothing is fetched: a generated catalogue and stream with drift, a small random
+# base
 #   --base PATH    another base model: Hugging Face directory, .gguf, or 'none'
 #   --events FILE  another stream: RecBole's .inter (with .item beside it)
 #   --rate N       events a second (default: as fast as the daemon takes them)
@@ -17,7 +18,8 @@
 #
 # It installs missing packages (ops/setup.sh), builds into build-demo, fetches SmolLM2-135M-Instruct
 # (Apache-2.0) and MovieLens 100K (GroupLens: research use, no redistribution) once into
-# ${ILORA_CACHE:-~/.cache/ilorad}, checked against pinned digests; starts ilorad; replays the stream.
+# ${ILORA_CACHE:-~/.cache/ilorad}, checked against pinned digests; starts ilorad; replays the
+# stream.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -53,7 +55,8 @@ while [ $# -gt 0 ]; do
 done
 [[ $seconds =~ ^[0-9]+$ ]] || die "--seconds $seconds: expected a number"
 
-# ---- build ----------------------------------------------------------------------------------------
+# ---- build
+# ----------------------------------------------------------------------------------------
 
 install_and_build() {
     if [ -n "${ILORA_BUILD:-}" ]; then return; fi
@@ -66,7 +69,8 @@ install_and_build() {
     cmake --build "$build" --target ilorad iloractl >&2
 }
 
-# ---- data -----------------------------------------------------------------------------------------
+# ---- data
+# -----------------------------------------------------------------------------------------
 
 check_sha() { echo "$2  $1" | sha256sum --status --check -; }
 
@@ -128,7 +132,8 @@ prepare_data() {
     fi
 }
 
-# ---- the running parts ----------------------------------------------------------------------------
+# ---- the running parts
+# ----------------------------------------------------------------------------
 
 daemon='' feeder='' viewer='' broker=''
 ctl() { "$build/ops/iloractl" --config "$dir/ilorad.conf" "$@"; }
@@ -245,7 +250,8 @@ hints() {
 TEXT
 }
 
-# ---- the end --------------------------------------------------------------------------------------
+# ---- the end
+# --------------------------------------------------------------------------------------
 
 summary() {
     local json=$PWD/ilorad-demo.json
@@ -291,7 +297,8 @@ start_feeder
 hints
 watch=(--watch)
 [ "$seconds" = 0 ] || watch+=(--seconds "$seconds")
-if [ -t 1 ]; then sleep 3; else watch+=(--interval 15); fi # without a terminal: a picture now and then
+# Without a terminal: a picture now and then.
+if [ -t 1 ]; then sleep 3; else watch+=(--interval 15); fi
 trap ':' INT # Ctrl-C ends the view; then comes the summary
 ctl status "${watch[@]}" &
 viewer=$!

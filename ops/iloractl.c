@@ -15,11 +15,10 @@
 #define OVERRIDES_MAX  256
 
 static const struct command *const commands[] = {
-    &command_status,   &command_recommend, &command_history,   &command_topics,
-    &command_produce,  &command_consume,   &command_import,    &command_generate,
-    &command_snapshots, &command_rollback, &command_publish,  &command_forget,
-    &command_config,   &command_audit,     &command_fsck,      &command_base,
-    &command_tokenize, &command_score,
+    &command_status,  &command_recommend, &command_history,  &command_topics,    &command_produce,
+    &command_consume, &command_import,    &command_generate, &command_snapshots, &command_rollback,
+    &command_publish, &command_forget,    &command_config,   &command_audit,     &command_fsck,
+    &command_base,    &command_tokenize,  &command_score,
 };
 
 static const char usage[] =
@@ -103,8 +102,8 @@ static int run(const struct command *command, const struct globals *globals, int
     struct options options = options_of(argc, argv);
     if (options_flag(&options, "--json")) { context.json = true; }
     int code = COMMAND_FAILED;
-    enum status status = settings_load(globals->config, globals->overrides,
-                                       globals->override_count, settings, &err);
+    enum status status =
+        settings_load(globals->config, globals->overrides, globals->override_count, settings, &err);
     if (status != STATUS_OK) {
         (void)fprintf(stderr, "iloractl: %s\n", err.text);
     } else {

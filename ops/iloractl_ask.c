@@ -62,7 +62,7 @@ const struct command command_rollback = {"rollback", "go back to a version", rol
 const struct command command_publish = {"publish", "make a version now", publish_help, run_publish};
 const struct command command_forget = {"forget", "remove a user", forget_help, run_forget};
 
-/* ---- printing ---------------------------------------------------------------------------------- */
+/* ---- printing -------------------------------------------------------------------------------- */
 
 /* Title, or the id of an item without one. */
 static struct span item_words(const struct json_value *item) {
@@ -169,7 +169,7 @@ static int ask_with(const struct command_context *context, const struct command 
     return code;
 }
 
-/* ---- commands ---------------------------------------------------------------------------------- */
+/* ---- commands -------------------------------------------------------------------------------- */
 
 static int run_recommend(const struct command_context *context, int argc, char **argv) {
     struct options options = options_of(argc, argv);
@@ -195,14 +195,14 @@ static int run_snapshots(const struct command_context *context, int argc, char *
 static int run_rollback(const struct command_context *context, int argc, char **argv) {
     struct options options = options_of(argc, argv);
     if (!options_end(&options, &command_rollback, 1, 1)) { return COMMAND_USAGE; }
-    char *end = NULL;
-    unsigned long long version = strtoull(options.words[0], &end, 10);
-    if (end == options.words[0] || *end != '\0' || version > INT64_MAX) {
+    int64_t version = 0;
+    if (!span_integer(span_of(options.words[0]), &version) || version < 0) {
         (void)fprintf(stderr, "iloractl rollback: '%s' is no version\n", options.words[0]);
         return COMMAND_USAGE;
     }
     char request[96];
-    (void)snprintf(request, sizeof request, "{\"command\":\"rollback\",\"version\":%llu}", version);
+    (void)snprintf(request, sizeof request, "{\"command\":\"rollback\",\"version\":%" PRId64 "}",
+                   version);
     return ask(context, &command_rollback, span_of(request), print_accepted);
 }
 

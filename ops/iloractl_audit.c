@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * iloractl_audit.c - proves from the topics alone what the daemon promises: reads, never writes, and
- * needs no daemon. */
+ * iloractl_audit.c - proves from the topics alone what the daemon promises: reads, never writes,
+ * and needs no daemon. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
@@ -15,8 +15,10 @@
 static const char help[] =
     "usage: iloractl audit\n"
     "\n"
-    "Reads the topics and checks: the ledger's hash chain holds; its runs tile the input, each record\n"
-    "in exactly one, with the content that was consumed; sequence numbers have no gap; every output\n"
+    "Reads the topics and checks: the ledger's hash chain holds; its runs tile the input, each "
+    "record\n"
+    "in exactly one, with the content that was consumed; sequence numbers have no gap; every "
+    "output\n"
     "is there once; counts agree; every prediction names a version that exists.\n"
     "Exit 0: all of it holds. Exit 1: it says what does not. May run while ilorad runs.\n"
     "\n"
@@ -39,20 +41,19 @@ void audit_problem(struct audit *audit, const char *format, ...) {
 }
 
 static void print_json(const struct audit *audit, const char *chain) {
-    (void)printf("{\"holds\":%s,\"problems\":%" PRIu64 ",\"epochs\":%" PRIu64
-                 ",\"first_epoch\":%" PRIu64 ",\"last_epoch\":%" PRIu64 ",\"chain\":\"%s\""
-                 ",\"seq\":%" PRIu64 ",\"runs\":%zu,\"input_records\":%" PRIu64
-                 ",\"input_trimmed\":%" PRIu64 ",\"input_waiting\":%" PRIu64
-                 ",\"applied\":%" PRIu64 ",\"duplicate\":%" PRIu64 ",\"dead\":%" PRIu64
-                 ",\"filtered\":%" PRIu64 ",\"other\":%" PRIu64 ",\"predictions\":%" PRIu64
-                 ",\"predictions_counted\":%" PRIu64 ",\"dead_letters\":%" PRIu64
-                 ",\"metrics_records\":%" PRIu64 ",\"versions\":%zu,\"owners\":%" PRIu64 "}\n",
-                 audit->problems == 0 ? "true" : "false", audit->problems, audit->epochs,
-                 audit->first_epoch, audit->last_epoch, chain, audit->seq, audit->run_count,
-                 audit->input_records, audit->input_trimmed, audit->input_waiting, audit->applied,
-                 audit->duplicate, audit->dead, audit->filtered, audit->other,
-                 audit->predictions_seen, audit->predictions, audit->dead_letters_seen,
-                 audit->metrics_seen, audit->version_count, audit->takeovers + 1);
+    (void)printf(
+        "{\"holds\":%s,\"problems\":%" PRIu64 ",\"epochs\":%" PRIu64 ",\"first_epoch\":%" PRIu64
+        ",\"last_epoch\":%" PRIu64 ",\"chain\":\"%s\""
+        ",\"seq\":%" PRIu64 ",\"runs\":%zu,\"input_records\":%" PRIu64 ",\"input_trimmed\":%" PRIu64
+        ",\"input_waiting\":%" PRIu64 ",\"applied\":%" PRIu64 ",\"duplicate\":%" PRIu64
+        ",\"dead\":%" PRIu64 ",\"filtered\":%" PRIu64 ",\"other\":%" PRIu64
+        ",\"predictions\":%" PRIu64 ",\"predictions_counted\":%" PRIu64 ",\"dead_letters\":%" PRIu64
+        ",\"metrics_records\":%" PRIu64 ",\"versions\":%zu,\"owners\":%" PRIu64 "}\n",
+        audit->problems == 0 ? "true" : "false", audit->problems, audit->epochs, audit->first_epoch,
+        audit->last_epoch, chain, audit->seq, audit->run_count, audit->input_records,
+        audit->input_trimmed, audit->input_waiting, audit->applied, audit->duplicate, audit->dead,
+        audit->filtered, audit->other, audit->predictions_seen, audit->predictions,
+        audit->dead_letters_seen, audit->metrics_seen, audit->version_count, audit->takeovers + 1);
 }
 
 static void print_text(const struct audit *audit, const char *chain) {
@@ -74,8 +75,7 @@ static void print_text(const struct audit *audit, const char *chain) {
                  audit->predictions_seen, audit->dead_letters_seen, audit->metrics_seen,
                  audit->manifests_seen, audit->version_count);
     if (audit->takeovers > 0) {
-        (void)printf("owners   %" PRIu64 " (states taken over or rebuilt)\n",
-                     audit->takeovers + 1);
+        (void)printf("owners   %" PRIu64 " (states taken over or rebuilt)\n", audit->takeovers + 1);
     }
     if (audit->problems == 0) {
         (void)puts("holds: every input record once, every output once, chain and counts agree");
@@ -88,9 +88,7 @@ static enum status audit_all(struct audit *audit, struct error *err) {
     enum status status = arena_init_chained(&audit->arena, ARENA_BLOCK_BYTES, err);
     if (status != STATUS_OK) { return status; }
     status = audit_ledger(audit, err);
-    if (status == STATUS_NOT_FOUND) {
-        return error_wrap(err, "no ledger yet");
-    }
+    if (status == STATUS_NOT_FOUND) { return error_wrap(err, "no ledger yet"); }
     if (status == STATUS_OK && audit->epochs == 0) {
         return error_set(err, STATUS_NOT_FOUND, "the ledger is empty: ilorad has not run yet");
     }

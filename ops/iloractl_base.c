@@ -22,15 +22,18 @@ static const char base_help[] =
     "usage: iloractl base info [PATH]\n"
     "       iloractl base add PATH\n"
     "\n"
-    "info opens a base model (a Hugging Face directory, a .gguf file, builtin:tiny or builtin:small;\n"
-    "default: that of the settings), checks its files and prints what it is. add does the same, also\n"
+    "info opens a base model (a Hugging Face directory, a .gguf file, builtin:tiny or "
+    "builtin:small;\n"
+    "default: that of the settings), checks its files and prints what it is. add does the same, "
+    "also\n"
     "reads every weight, and prints the line for ilorad.conf.\n"
     "\n"
     "example: iloractl base add /srv/models/SmolLM2-135M-Instruct.Q4_1.gguf\n";
 static const char tokenize_help[] =
     "usage: iloractl tokenize [--base PATH] [TEXT...]\n"
     "\n"
-    "Token ids and pieces of each text (or of each line of standard input), without special tokens\n"
+    "Token ids and pieces of each text (or of each line of standard input), without special "
+    "tokens\n"
     "added.\n"
     "\n"
     "example: iloractl tokenize --base builtin:tiny 'Toy Story (1995)'\n";
@@ -42,7 +45,7 @@ const struct command command_base = {"base", "check and describe a base model", 
 const struct command command_tokenize = {"tokenize", "texts as token ids", tokenize_help,
                                          run_tokenize};
 
-/* ---- base -------------------------------------------------------------------------------------- */
+/* ---- base ------------------------------------------------------------------------------------ */
 
 static void print_description(const struct command_context *context, struct base_access *access,
                               const char *path, const char *digest) {
@@ -89,7 +92,7 @@ static int run_base(const struct command_context *context, int argc, char **argv
             memcpy(whole, absolute, strlen(absolute) + 1);
             path = whole;
         }
-        free(absolute); /* realpath's own */
+        free(absolute); /* style: allow free: realpath took it */
     }
     struct error err = {0};
     struct base_access access = {0};
@@ -112,7 +115,7 @@ static int run_base(const struct command_context *context, int argc, char **argv
     return status == STATUS_OK ? COMMAND_DONE : command_failed(&command_base, &err);
 }
 
-/* ---- tokenize ---------------------------------------------------------------------------------- */
+/* ---- tokenize -------------------------------------------------------------------------------- */
 
 static enum status print_tokens(const struct command_context *context,
                                 const struct tokenizer *tokenizer, struct span text,
@@ -126,7 +129,9 @@ static enum status print_tokens(const struct command_context *context,
     json_write_begin(&w, &out);
     json_write_object(&w, NULL);
     json_write_array(&w, "ids");
-    for (int i = 0; i < count; i++) { json_write_integer(&w, NULL, ids[i]); }
+    for (int i = 0; i < count; i++) {
+        json_write_integer(&w, NULL, ids[i]);
+    }
     json_write_array_end(&w);
     json_write_array(&w, "pieces");
     for (int i = 0; i < count && status == STATUS_OK; i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * iloractl_config.c - settings: effective ones, the commented sample, and the manual page. All three
- * come from the one table in daemon/settings.h. */
+ * iloractl_config.c - settings: effective ones, the commented sample, and the manual page. All
+ * three come from the one table in daemon/settings.h. */
 #include <string.h>
 
 #include "ops/client.h"
@@ -13,7 +13,8 @@
 static const char help[] =
     "usage: iloractl config [--file | --sample | --man]\n"
     "\n"
-    "The effective settings of the running daemon; without one, those it would start with. Secrets\n"
+    "The effective settings of the running daemon; without one, those it would start with. "
+    "Secrets\n"
     "are never shown.\n"
     "\n"
     "  --file    of file, environment and --set, even while a daemon runs\n"
@@ -26,9 +27,9 @@ static int run(const struct command_context *context, int argc, char **argv);
 const struct command command_config = {"config", "settings: effective, a sample, the manual", help,
                                        run};
 
-static const char sample_head[] =
-    "# SPDX-License-Identifier: Apache-2.0\n"
-    "# ilorad.conf - every setting with what it is, what is allowed, and its default. ilorad.conf(5)\n\n";
+static const char sample_head[] = "# SPDX-License-Identifier: Apache-2.0\n"
+                                  "# ilorad.conf - every setting with what it is, what is allowed, "
+                                  "and its default. ilorad.conf(5)\n\n";
 
 static int print_text(const struct command_context *context, struct span text) {
     if (!context->json) {
@@ -56,8 +57,8 @@ static int print_own(const struct command_context *context, bool sample, bool ma
         status = buffer_append(&out, sample_head, sizeof sample_head - 1);
         if (status == STATUS_OK) { status = config_sample(table, count, &out); }
     } else {
-        status = man ? manual_settings(table, count, &out)
-                     : settings_print(context->settings, &out);
+        status =
+            man ? manual_settings(table, count, &out) : settings_print(context->settings, &out);
     }
     int code = COMMAND_FAILED;
     if (status == STATUS_OK) { code = print_text(context, buffer_span(&out)); }

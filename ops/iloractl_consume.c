@@ -63,7 +63,9 @@ static enum status value_json(enum stream_topic topic, struct span value, struct
     size_t before = out->size;
     if (topic != STREAM_DLQ &&
         outbound_to_json(stream_topic_name(topic), value, out, &err) == STATUS_OK) {
-        while (out->size > before && out->data[out->size - 1] == '\n') { out->size--; }
+        while (out->size > before && out->data[out->size - 1] == '\n') {
+            out->size--;
+        }
         return STATUS_OK;
     }
     out->size = before;

@@ -22,18 +22,20 @@
 #include "storage/training_log.h"
 
 #define MANIFEST_BYTES_MAX (1024u * 1024u)
-#define STATE_MAP_BYTES    (16u * 1024u * 1024u) /* LMDB takes the file's own size when it is larger */
+/* LMDB takes the file's own size when it is larger. */
+#define STATE_MAP_BYTES (16u * 1024u * 1024u)
 
-static const char help[] =
-    "usage: iloractl fsck [--explain]\n"
-    "\n"
-    "Reads the whole state of a stopped daemon: every value's checksum, the counters, the training\n"
-    "log, every file of every version against its digest, and where the ledger stands. Exit 0: all of\n"
-    "it is sound. A running daemon is not disturbed: it is asked instead.\n"
-    "\n"
-    "  --explain  what each reason for exit 78 means and what to do\n"
-    "\n"
-    "example: iloractl fsck\n";
+static const char help[] = "usage: iloractl fsck [--explain]\n"
+                           "\n"
+                           "Reads the whole state of a stopped daemon: every value's checksum, the "
+                           "counters, the training\n"
+                           "log, every file of every version against its digest, and where the "
+                           "ledger stands. Exit 0: all of\n"
+                           "it is sound. A running daemon is not disturbed: it is asked instead.\n"
+                           "\n"
+                           "  --explain  what each reason for exit 78 means and what to do\n"
+                           "\n"
+                           "example: iloractl fsck\n";
 
 static const char explanation[] =
     "exit 78 means that a start would contradict what was published; systemd does not try again.\n"
@@ -44,10 +46,13 @@ static const char explanation[] =
     "  Another state directory wrote the ledger last. If that one is gone for good (a lost disk),\n"
     "  start with '--take-over X --rebuild'. If it lives, this one must not start.\n"
     "state is empty, ledger is not\n"
-    "  The state was lost. '--rebuild' folds the whole input again, if the input is still retained.\n"
+    "  The state was lost. '--rebuild' folds the whole input again, if the input is still "
+    "retained.\n"
     "offsets were removed upstream before they were consumed\n"
-    "  Retention of the input was shorter than the daemon's downtime: those events are lost. Raise\n"
-    "  retention; then start over with an empty state and new output topics, or accept the loss in\n"
+    "  Retention of the input was shorter than the daemon's downtime: those events are lost. "
+    "Raise\n"
+    "  retention; then start over with an empty state and new output topics, or accept the loss "
+    "in\n"
     "  writing by giving the deployment a new name ([stream] deployment) and new ledger.\n"
     "a record is not the one that was consumed, or a topic ends before the position\n"
     "  An input topic was deleted and made again, or an unclean election lost records. As above.\n"
@@ -65,8 +70,8 @@ static const char explanation[] =
     "  the input again.\n";
 
 static int run(const struct command_context *context, int argc, char **argv);
-const struct command command_fsck = {"fsck", "check a stopped daemon's state; explain exit 78", help,
-                                     run};
+const struct command command_fsck = {"fsck", "check a stopped daemon's state; explain exit 78",
+                                     help, run};
 
 struct check {
     const struct command_context *context;
@@ -92,7 +97,7 @@ static void broken(struct check *check, const char *what, const char *words) {
     }
 }
 
-/* ---- tables ------------------------------------------------------------------------------------ */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 static bool count_entry(void *context, struct span key, struct span value) {
     struct check *check = context;
@@ -108,8 +113,8 @@ static void check_tables(struct check *check, struct store_reader *reader) {
         struct error err = {0};
         enum store_table table = (enum store_table)t;
         check->entries = 0;
-        enum status status = store_scan(reader, table, (struct span){NULL, 0}, count_entry, check,
-                                        &err);
+        enum status status =
+            store_scan(reader, table, (struct span){NULL, 0}, count_entry, check, &err);
         if (status != STATUS_OK) {
             broken(check, store_table_name(table), err.text);
             continue;
@@ -145,7 +150,7 @@ static void check_log(struct check *check, struct store_reader *reader) {
     sound(check, "rows", words);
 }
 
-/* ---- versions ---------------------------------------------------------------------------------- */
+/* ---- versions -------------------------------------------------------------------------------- */
 
 /* The files of one version, as the manifest's object {"name": "sha256 in hex"} names them. */
 struct file_check {
@@ -211,8 +216,7 @@ static enum status check_version(const char *folder, size_t *ret_files, struct e
     return status;
 }
 
-static enum status visit_version(void *context, const char *name, bool is_dir,
-                                 struct error *err) {
+static enum status visit_version(void *context, const char *name, bool is_dir, struct error *err) {
     struct check *check = context;
     char path[FILE_PATH_BYTES_MAX], what[48], words[64];
     size_t files = 0;
@@ -243,7 +247,7 @@ static void check_versions(struct check *check, const char *state_path) {
     if (status != STATUS_OK) { broken(check, "versions", err.text); }
 }
 
-/* ---- where the ledger stands ------------------------------------------------------------------- */
+/* ---- where the ledger stands ----------------------------------------------------------------- */
 
 static void check_ledger(struct check *check) {
     struct stream_access access = {0};
@@ -267,7 +271,7 @@ static void check_ledger(struct check *check) {
     }
 }
 
-/* ---- the command ------------------------------------------------------------------------------- */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 /* The lock of a stopped daemon's state; -1 and AGAIN: somebody runs on it. */
 static enum status take_lock(const char *state_path, int *ret_fd, struct error *err) {

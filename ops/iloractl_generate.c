@@ -3,10 +3,11 @@
  * iloractl_generate.c - a catalogue and a stream of events with drift, from a seed: a demo without
  * network, and tests of known structure.
  *
- * Items belong to genres and to series within a genre; a user likes two genres and tends to take the
- * next item of the series the last one belongs to. Tastes drift: after each tenth of the stream every
- * genre becomes a tenth more or less popular, and new items appear all along. So counting learns
- * something, sequences learn more, and titles (which name genre and series) tell of new items. */
+ * Items belong to genres and to series within a genre; a user likes two genres and tends to take
+ * the next item of the series the last one belongs to. Tastes drift: after each tenth of the stream
+ * every genre becomes a tenth more or less popular, and new items appear all along. So counting
+ * learns something, sequences learn more, and titles (which name genre and series) tell of new
+ * items. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +32,8 @@
 static const char help[] =
     "usage: iloractl generate [--users N] [--items N] [--events N] [--seed N] [--rate N] [--send]\n"
     "\n"
-    "A catalogue and a stream of events with drift, a function of the seed. Prints JSON lines (item\n"
+    "A catalogue and a stream of events with drift, a function of the seed. Prints JSON lines "
+    "(item\n"
     "records and events, in order: what the events topic takes), or sends them.\n"
     "\n"
     "  --users 500   --items 1200   --events 20000   --seed 1\n"
@@ -44,14 +46,14 @@ static int run(const struct command_context *context, int argc, char **argv);
 const struct command command_generate = {"generate", "make a catalogue and a stream with drift",
                                          help, run};
 
-static const char *const genre_words[GENRES] = {
-    "Sea",    "Desert", "Winter", "Robot",   "Castle", "Garden",
-    "Jungle", "Orbit",  "Circus", "Harbour", "Kitchen", "Forest"};
+static const char *const genre_words[GENRES] = {"Sea",    "Desert",  "Winter",  "Robot",
+                                                "Castle", "Garden",  "Jungle",  "Orbit",
+                                                "Circus", "Harbour", "Kitchen", "Forest"};
 static const char *const series_words[] = {
     "Lantern", "Compass", "Letters", "Journey", "Secret", "Brothers", "Mirror", "Storm",
     "Clock",   "Bridge",  "Song",    "Shadow",  "Island", "Train",    "Horse",  "Key"};
-static const char *const part_words[SERIES_ITEMS] = {"First", "Second", "Third",
-                                                     "Fourth", "Fifth", "Last"};
+static const char *const part_words[SERIES_ITEMS] = {"First",  "Second", "Third",
+                                                     "Fourth", "Fifth",  "Last"};
 
 struct user_taste {
     int genre[2];
@@ -150,7 +152,9 @@ static int choose_item(const struct generator *g, struct user_taste *taste, stru
 }
 
 static void drift(struct generator *g, struct rng *rng) {
-    for (int i = 0; i < GENRES; i++) { g->popularity[i] *= 0.6 + 0.8 * rng_unit(rng); }
+    for (int i = 0; i < GENRES; i++) {
+        g->popularity[i] *= 0.6 + 0.8 * rng_unit(rng);
+    }
     int changed = g->users / 20; /* one user in twenty finds a new taste */
     for (int i = 0; i < changed; i++) {
         struct user_taste *taste = &g->taste[rng_below(rng, (uint64_t)g->users)];
@@ -159,14 +163,16 @@ static void drift(struct generator *g, struct rng *rng) {
 }
 
 static enum status generate(struct generator *g, struct error *err) {
-    struct rng users = rng_make(g->seed, STREAM_OF_USERS), rng = rng_make(g->seed,
-                                                                        STREAM_OF_EVENTS);
+    struct rng users = rng_make(g->seed, STREAM_OF_USERS),
+               rng = rng_make(g->seed, STREAM_OF_EVENTS);
     enum status status = STATUS_OK;
     int64_t time_ms = FIRST_TIME_MS;
-    for (int i = 0; i < GENRES; i++) { g->popularity[i] = 0.5 + rng_unit(&users); }
+    for (int i = 0; i < GENRES; i++) {
+        g->popularity[i] = 0.5 + rng_unit(&users);
+    }
     for (int i = 0; i < g->users; i++) {
-        g->taste[i] = (struct user_taste){{(int)rng_below(&users, GENRES),
-                                           (int)rng_below(&users, GENRES)}, -1};
+        g->taste[i] = (struct user_taste){
+            {(int)rng_below(&users, GENRES), (int)rng_below(&users, GENRES)}, -1};
     }
     int at_first = g->items / 2 < GENRES * SERIES_ITEMS ? g->items : g->items / 2;
     for (; g->known < at_first && status == STATUS_OK; g->known++) {

@@ -47,7 +47,7 @@ struct import {
     struct batch *batch; /* owns */
     enum stream_topic items_topic;
     uint64_t max;
-    char *const *files; /* borrows: argv */
+    char *const *files;    /* borrows: argv */
     const char *names[64]; /* base name of each file read, by index */
     struct buffer value;   /* owns: the record being built */
 };
@@ -67,7 +67,7 @@ static bool ends_with(const char *text, const char *end) {
     return size >= end_size && strcmp(text + size - end_size, end) == 0;
 }
 
-/* ---- which file is what ------------------------------------------------------------------------ */
+/* ---- which file is what ---------------------------------------------------------------------- */
 
 static enum status read_events(struct import *import, const char *path,
                                const struct import_format *format, struct error *err) {
@@ -77,8 +77,8 @@ static enum status read_events(struct import *import, const char *path,
 
 /* A title column is called so in one way or another; rating is there or not. */
 static enum status read_recbole_items(struct import *import, const char *path, struct error *err) {
-    static const char *const titles[] = {"movie_title", "title", "name", "item_name",
-                                         "product_name", NULL};
+    static const char *const titles[] = {"movie_title", "title",        "name",
+                                         "item_name",   "product_name", NULL};
     enum status status = STATUS_MALFORMED;
     for (int i = 0; titles[i] != NULL && status == STATUS_MALFORMED; i++) {
         struct import_format format = recbole_items;
@@ -111,15 +111,24 @@ static enum status read_movielens(struct import *import, const char *path, struc
         bool items;
         struct import_format format;
     } files[] = {
-        {"u.data", false,
+        {"u.data",
+         false,
          {.delimiter = "\t", .user = "1", .item = "2", .strength = "3", .time = "4"}},
         {"u.item", true, {.delimiter = "|", .item = "1", .title = "2"}},
-        {"ratings.csv", false,
-         {.delimiter = ",", .quotes = true, .header = true, .user = "userId", .item = "movieId",
-          .strength = "rating", .time = "timestamp"}},
-        {"movies.csv", true,
+        {"ratings.csv",
+         false,
+         {.delimiter = ",",
+          .quotes = true,
+          .header = true,
+          .user = "userId",
+          .item = "movieId",
+          .strength = "rating",
+          .time = "timestamp"}},
+        {"movies.csv",
+         true,
          {.delimiter = ",", .quotes = true, .header = true, .item = "movieId", .title = "title"}},
-        {"ratings.dat", false,
+        {"ratings.dat",
+         false,
          {.delimiter = "::", .user = "1", .item = "2", .strength = "3", .time = "4"}},
         {"movies.dat", true, {.delimiter = "::", .item = "1", .title = "2"}},
     };
@@ -135,13 +144,17 @@ static enum status read_movielens(struct import *import, const char *path, struc
 }
 
 static enum status read_gorse(struct import *import, const char *path, struct error *err) {
-    static const struct import_format format = {
-        .delimiter = ",", .quotes = true, .header = true, .user = "user_id", .item = "item_id",
-        .type = "feedback_type", .time = "time_stamp"};
+    static const struct import_format format = {.delimiter = ",",
+                                                .quotes = true,
+                                                .header = true,
+                                                .user = "user_id",
+                                                .item = "item_id",
+                                                .type = "feedback_type",
+                                                .time = "time_stamp"};
     return read_events(import, path, &format, err);
 }
 
-/* ---- sending ----------------------------------------------------------------------------------- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 static enum status send_items(struct import *import, struct error *err) {
     enum status status = STATUS_OK;
@@ -247,7 +260,7 @@ static enum status send_json_lines(struct import *import, const char *path, stru
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
-/* ---- the command ------------------------------------------------------------------------------- */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 static enum status read_file(struct import *import, const char *format, const char *path,
                              const char *items, const struct import_format *columns,
@@ -268,8 +281,10 @@ static enum status read_items_file(struct import *import, const char *format, co
     if (strcmp(format, "recbole") == 0) { return read_recbole_items(import, path, err); }
     if (strcmp(format, "movielens") == 0) { return read_movielens(import, path, err); }
     if (strcmp(format, "gorse") == 0) {
-        static const struct import_format gorse = {.delimiter = ",", .quotes = true,
-                                                   .header = true, .item = "item_id",
+        static const struct import_format gorse = {.delimiter = ",",
+                                                   .quotes = true,
+                                                   .header = true,
+                                                   .item = "item_id",
                                                    .title = "description"};
         return import_read_items(&import->data, path, &gorse, err);
     }
@@ -312,8 +327,8 @@ static enum status import_all(struct import *import, const char *format, int fil
 static int run(const struct command_context *context, int argc, char **argv) {
     struct options options = options_of(argc, argv);
     const char *items = options_text(&options, "--items", NULL);
-    const char *items_to = options_text(&options, "--items-to",
-                                        context->settings->engine_strict ? "events" : "items");
+    const char *items_to =
+        options_text(&options, "--items-to", context->settings->engine_strict ? "events" : "items");
     double rate = options_real(&options, "--rate", 0.0, 0.001, 1e9);
     int64_t max = options_integer(&options, "--max", INT64_MAX, 1, INT64_MAX);
     struct import_format columns = {
@@ -335,8 +350,8 @@ static int run(const struct command_context *context, int argc, char **argv) {
     if (import == NULL) { return COMMAND_FAILED; }
     import->max = (uint64_t)max;
     import->files = options.words + 1;
-    enum status status = stream_access_topic(context->settings, items_to, &import->items_topic,
-                                             &err);
+    enum status status =
+        stream_access_topic(context->settings, items_to, &import->items_topic, &err);
     if (status == STATUS_OK) { status = import_data_init(&import->data, &err); }
     if (status == STATUS_OK) { status = stream_access_open(context->settings, &access, &err); }
     if (status == STATUS_OK) {

@@ -2,8 +2,8 @@
  *
  * iloractl_produce.c - standard input, a line a record, into a topic.
  *
- * The key is the user (or the item, for item records) so that a user's events stay in one partition,
- * in order: what a producer of events has to do as well. */
+ * The key is the user (or the item, for item records) so that a user's events stay in one
+ * partition, in order: what a producer of events has to do as well. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -15,12 +15,13 @@
 #include "ops/command.h"
 #include "ops/lines.h"
 
-#define HISTORY_MAX_TITLES   50
+#define HISTORY_MAX_TITLES    50
 #define CANDIDATES_MAX_LISTED 100
-#define SEQUENCE_TOKENS_MAX  (PROMPT_TOKENS_MAX + TITLE_TOKENS_MAX)
+#define SEQUENCE_TOKENS_MAX   (PROMPT_TOKENS_MAX + TITLE_TOKENS_MAX)
 
 static const char help[] =
-    "usage: iloractl score [--base PATH] [--history TITLE]... [--tokens] [--threads N] CANDIDATE...\n"
+    "usage: iloractl score [--base PATH] [--history TITLE]... [--tokens] [--threads N] "
+    "CANDIDATE...\n"
     "\n"
     "The summed log-likelihood of each candidate's title after the prompt of the history (oldest\n"
     "first), by the base model alone. Without candidates, JSON lines of standard input:\n"
@@ -29,7 +30,8 @@ static const char help[] =
     "  --tokens      every token's log-probability too\n"
     "  --threads N   default: all cores\n"
     "\n"
-    "example: iloractl score --base builtin:tiny --history 'Toy Story' --history 'Babe' 'Aladdin'\n";
+    "example: iloractl score --base builtin:tiny --history 'Toy Story' --history 'Babe' "
+    "'Aladdin'\n";
 
 static int run(const struct command_context *context, int argc, char **argv);
 const struct command command_score = {"score", "log-likelihood of titles under the base model",
@@ -39,7 +41,7 @@ struct scorer {
     const struct command_context *context;
     struct base_access access;
     bool tokens;
-    float *logits; /* owns: (SEQUENCE_TOKENS_MAX, V) */
+    float *logits;         /* owns: (SEQUENCE_TOKENS_MAX, V) */
     struct prompt *prompt; /* owns */
     int32_t sequence[SEQUENCE_TOKENS_MAX];
 };
@@ -54,12 +56,17 @@ struct question {
 /* log softmax(logits)[target] in double: one row, so exactness is free. */
 static double log_probability(const float *logits, int V, int32_t target) {
     double largest = -(double)INFINITY, sum = 0.0;
-    for (int v = 0; v < V; v++) { largest = fmax(largest, (double)logits[v]); }
-    for (int v = 0; v < V; v++) { sum += exp((double)logits[v] - largest); }
+    for (int v = 0; v < V; v++) {
+        largest = fmax(largest, (double)logits[v]);
+    }
+    for (int v = 0; v < V; v++) {
+        sum += exp((double)logits[v] - largest);
+    }
     return (double)logits[target] - largest - log(sum);
 }
 
-/* The prompt's tokens without placeholders of item tokens: the base alone has no vectors for them. */
+/* The prompt's tokens without placeholders of item tokens: the base alone has no vectors for
+ * them. */
 static int prompt_tokens(const struct prompt *prompt, int32_t *tokens) {
     int count = 0, placeholder = 0;
     for (int i = 0; i < prompt->count; i++) {
@@ -79,8 +86,7 @@ static enum status build_prompt(struct scorer *scorer, const struct question *qu
     const struct title_tokens *pointers[HISTORY_MAX_TITLES];
     uint32_t items[HISTORY_MAX_TITLES];
     for (int i = 0; i < question->history_count; i++) {
-        enum status status =
-            prompt_title_tokens(template, question->history[i], &titles[i], err);
+        enum status status = prompt_title_tokens(template, question->history[i], &titles[i], err);
         if (status != STATUS_OK) { return status; }
         pointers[i] = &titles[i];
         items[i] = (uint32_t)i;
@@ -115,7 +121,9 @@ static enum status score_candidate(struct scorer *scorer, struct span title, int
     json_write_integer(w, "tokens", candidate.count);
     if (scorer->tokens) {
         json_write_array(w, "token_log_probabilities");
-        for (int i = 0; i < candidate.count; i++) { json_write_real(w, NULL, each[i]); }
+        for (int i = 0; i < candidate.count; i++) {
+            json_write_real(w, NULL, each[i]);
+        }
         json_write_array_end(w);
     }
     json_write_object_end(w);
@@ -223,14 +231,16 @@ static int run(const struct command_context *context, int argc, char **argv) {
         question.history[question.history_count++] = span_of(title);
     }
     if (!options_end(&options, &command_score, 0, CANDIDATES_MAX_LISTED)) { return COMMAND_USAGE; }
-    for (int i = 0; i < options.count; i++) { question.candidates[i] = span_of(options.words[i]); }
+    for (int i = 0; i < options.count; i++) {
+        question.candidates[i] = span_of(options.words[i]);
+    }
     question.candidate_count = options.count;
 
     struct error err = {0};
     enum status status = base_access_open(context->settings, base, &scorer.access, &err);
     if (status == STATUS_OK) {
-        status = base_access_load(&scorer.access, context->settings, threads, SEQUENCE_TOKENS_MAX,
-                                  &err);
+        status =
+            base_access_load(&scorer.access, context->settings, threads, SEQUENCE_TOKENS_MAX, &err);
     }
     if (status == STATUS_OK) {
         size_t V = (size_t)base_model_description(scorer.access.base)->V;

@@ -13,14 +13,15 @@
 #include "ops/command.h"
 #include "ops/terminal.h"
 
-#define CHART_WIDTH    72
-#define SCREEN_BYTES   (64u * 1024u)
-#define ASK_AGAIN_US   1000000
+#define CHART_WIDTH  72
+#define SCREEN_BYTES (64u * 1024u)
+#define ASK_AGAIN_US 1000000
 
 static const char help[] =
     "usage: iloractl status [--watch] [--interval SECONDS] [--seconds N]\n"
     "\n"
-    "Counts, rates, versions, and the prequential figures of all models side by side: each event is\n"
+    "Counts, rates, versions, and the prequential figures of all models side by side: each event "
+    "is\n"
     "predicted, scored, and only then learned.\n"
     "\n"
     "  --watch        draw again until Ctrl-C, with charts of the last minutes\n"

@@ -14,15 +14,18 @@ static const char help[] =
     "usage: iloractl topics list\n"
     "       iloractl topics create [--partitions N] [--replication N]\n"
     "\n"
-    "list shows partitions with first offset and end. create makes the topics of the settings that a\n"
+    "list shows partitions with first offset and end. create makes the topics of the settings that "
+    "a\n"
     "broker does not have yet: N partitions for events, items, predictions and dlq, one for the\n"
-    "others; cleanup.policy and retention as ilorad expects them. The embedded stream has its topics\n"
+    "others; cleanup.policy and retention as ilorad expects them. The embedded stream has its "
+    "topics\n"
     "from the beginning.\n"
     "\n"
     "example: iloractl --config kafka.conf topics create --partitions 8 --replication 3\n";
 
 static int run(const struct command_context *context, int argc, char **argv);
-const struct command command_topics = {"topics", "list topics, or make them on a broker", help, run};
+const struct command command_topics = {"topics", "list topics, or make them on a broker", help,
+                                       run};
 
 static enum status list_topic(const struct command_context *context, struct stream_access *access,
                               enum stream_topic topic, struct error *err) {
@@ -38,12 +41,11 @@ static enum status list_topic(const struct command_context *context, struct stre
         int64_t first = 0, end = 0;
         status = access->stream->ops->bounds(access->stream, topic, p, &first, &end, err);
         if (status != STATUS_OK) { break; }
-        (void)(context->json
-                   ? printf("{\"topic\":\"%s\",\"partition\":%" PRId32 ",\"first\":%" PRId64
-                            ",\"end\":%" PRId64 "}\n",
-                            name, p, first, end)
-                   : printf("%-24s %4" PRId32 " %12" PRId64 " %12" PRId64 "\n", name, p, first,
-                            end));
+        (void)(context->json ? printf("{\"topic\":\"%s\",\"partition\":%" PRId32
+                                      ",\"first\":%" PRId64 ",\"end\":%" PRId64 "}\n",
+                                      name, p, first, end)
+                             : printf("%-24s %4" PRId32 " %12" PRId64 " %12" PRId64 "\n", name, p,
+                                      first, end));
     }
     return status;
 }
@@ -51,9 +53,7 @@ static enum status list_topic(const struct command_context *context, struct stre
 static enum status list_topics(const struct command_context *context, struct stream_access *access,
                                struct error *err) {
     enum status status = STATUS_OK;
-    if (!context->json) {
-        (void)printf("%-24s %4s %12s %12s\n", "topic", "part", "first", "end");
-    }
+    if (!context->json) { (void)printf("%-24s %4s %12s %12s\n", "topic", "part", "first", "end"); }
     for (int i = 0; i < STREAM_TOPIC_COUNT && status == STATUS_OK; i++) {
         status = list_topic(context, access, (enum stream_topic)i, err);
     }
@@ -61,9 +61,9 @@ static enum status list_topics(const struct command_context *context, struct str
 }
 
 /* What a topic must be: input and ledger are kept, snapshots are looked up by version. */
-static enum status create_topic(const struct command_context *context,
-                                struct stream_access *access, enum stream_topic role,
-                                int partitions, int replication, struct error *err) {
+static enum status create_topic(const struct command_context *context, struct stream_access *access,
+                                enum stream_topic role, int partitions, int replication,
+                                struct error *err) {
     static const struct stream_kafka_property deleted[] = {
         {"cleanup.policy", "delete"}, {"max.message.bytes", RECORD_BYTES_TEXT}};
     static const struct stream_kafka_property ledger[] = {{"cleanup.policy", "delete"},
@@ -106,8 +106,8 @@ static int run(const struct command_context *context, int argc, char **argv) {
         status = list_topics(context, &access, &err);
     } else {
         for (int i = 0; i < STREAM_TOPIC_COUNT && status == STATUS_OK; i++) {
-            status = create_topic(context, &access, (enum stream_topic)i, partitions, replication,
-                                  &err);
+            status =
+                create_topic(context, &access, (enum stream_topic)i, partitions, replication, &err);
         }
     }
     stream_access_close(&access);

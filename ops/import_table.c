@@ -5,7 +5,6 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -28,7 +27,9 @@ enum status import_data_init(struct import_data *data, struct error *err) {
 }
 
 void import_data_free(struct import_data *data) {
-    for (uint32_t i = 0; i < data->file_count; i++) { file_unmap(data->mapped[i]); }
+    for (uint32_t i = 0; i < data->file_count; i++) {
+        file_unmap(data->mapped[i]);
+    }
     memory_free(data->mapped);
     memory_free(data->events);
     memory_free(data->items);
@@ -36,9 +37,10 @@ void import_data_free(struct import_data *data) {
     memset(data, 0, sizeof *data);
 }
 
-/* ---- times ------------------------------------------------------------------------------------- */
+/* ---- times ----------------------------------------------------------------------------------- */
 
-/* The rule of the daemon's input: below 1e11 seconds, below 1e14 milliseconds, else microseconds. */
+/* The rule of the daemon's input: below 1e11 seconds, below 1e14 milliseconds, else
+ * microseconds. */
 static int64_t by_magnitude(double number) {
     double size = fabs(number);
     if (size < 1e11) { return (int64_t)llround(number * 1e3); }
@@ -62,9 +64,10 @@ static bool iso_time(const char *text, int64_t *ret_time_ms) {
     }
     int64_t offset_s = 0;
     if (*rest == '+' || *rest == '-') {
-        int hours = 0, minutes = 0;
-        if (sscanf(rest + 1, "%2d:%2d", &hours, &minutes) < 1) { return false; }
-        offset_s = (hours * 60 + minutes) * 60 * (*rest == '-' ? -1 : 1);
+        struct tm offset = {0};
+        const char *end = strptime(rest + 1, "%H:%M", &offset);
+        if (end == NULL || *end != '\0') { return false; }
+        offset_s = (offset.tm_hour * 60 + offset.tm_min) * 60 * (*rest == '-' ? -1 : 1);
     } else if (*rest != 'Z' && *rest != '\0') {
         return false;
     }
@@ -75,19 +78,18 @@ static bool iso_time(const char *text, int64_t *ret_time_ms) {
 
 bool import_time(struct span span, int64_t *ret_time_ms) {
     char text[TIME_TEXT_BYTES];
+    double number = 0.0;
     if (span.size == 0 || span.size >= sizeof text) { return false; }
-    memcpy(text, span.data, span.size);
-    text[span.size] = '\0';
-    char *end = NULL;
-    double number = strtod(text, &end);
-    if (*end == '\0' && isfinite(number) && fabs(number) < 1e18) {
+    if (span_real(span, &number) && fabs(number) < 1e18) {
         *ret_time_ms = by_magnitude(number);
         return true;
     }
+    memcpy(text, span.data, span.size);
+    text[span.size] = '\0';
     return iso_time(text, ret_time_ms);
 }
 
-/* ---- rows -------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static bool make_room(void **array, size_t count, size_t *capacity, size_t element_bytes) {
     if (count < *capacity) { return true; }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * lines.h - lines of a file descriptor, with a limit, and with "nothing more right now" as an answer.
+ * lines.h - lines of a file descriptor, with a limit, and with "nothing more right now" as an
+ * answer.
  */
 #ifndef OPS_LINES_H
 #define OPS_LINES_H
@@ -20,8 +21,9 @@ struct lines {
 
 void lines_init(struct lines *lines, int fd);
 void lines_free(struct lines *lines);
-/* The next line without its newline (and carriage return). AGAIN: none within timeout_ms (-1 waits);
- * NOT_FOUND: the end; LIMIT: a line longer than LINE_BYTES_MAX. borrows: until the next call. */
+/* The next line without its newline (and carriage return). AGAIN: none within timeout_ms (-1
+ * waits); NOT_FOUND: the end; LIMIT: a line longer than LINE_BYTES_MAX. borrows: until the next
+ * call. */
 MUST_CHECK enum status lines_next(struct lines *lines, int timeout_ms, struct span *ret_line,
                                   struct error *err);
 

@@ -12,7 +12,8 @@ cat <<'HEAD'
 iloractl \- the operator's tool of ilorad
 .SH SYNOPSIS
 .B iloractl
-[\fB\-\-config\fR \fIFILE\fR] [\fB\-\-set\fR \fISECTION.KEY=VALUE\fR]... [\fB\-\-json\fR] \fICOMMAND\fR ...
+[\fB\-\-config\fR \fIFILE\fR] [\fB\-\-set\fR \fISECTION.KEY=VALUE\fR]... [\fB\-\-json\fR]
+\fICOMMAND\fR ...
 .SH DESCRIPTION
 A running
 .BR ilorad (8)

@@ -14,7 +14,8 @@ static const char head[] =
     ".SH DESCRIPTION\n"
     "An INI file: sections in brackets, key = value, comments after # or ;. A later source wins:\n"
     "defaults, the file, the environment (ILORAD_SECTION_KEY), \\-\\-set section.key=value. An\n"
-    "unknown key, a wrong type or a value out of range ends the start with exit 78 and one line that\n"
+    "unknown key, a wrong type or a value out of range ends the start with exit 78 and one line "
+    "that\n"
     "names file, line, key and what is allowed.\n"
     ".PP\n"
     "Durations are written with their unit (200 ms, 30 s, 5 min, 1 h), sizes likewise (64 MiB,\n"
@@ -66,8 +67,7 @@ static enum status range_text(struct buffer *out, const struct setting *setting)
                                     setting->minimum / 1e6, setting->maximum / 1e6, setting->unit);
     case SETTING_BYTES:
         return buffer_append_format(out, "%.0f to %.0f bytes", setting->minimum, setting->maximum);
-    case SETTING_TEXT:
-        return buffer_append_format(out, "at most %.0f bytes", setting->maximum);
+    case SETTING_TEXT: return buffer_append_format(out, "at most %.0f bytes", setting->maximum);
     }
     return STATUS_OK;
 }
@@ -79,8 +79,8 @@ static enum status setting_text(struct buffer *out, const struct setting *settin
     if (status == STATUS_OK) { status = range_text(out, setting); }
     if (status == STATUS_OK) { status = buffer_append_format(out, ".\nDefault: "); }
     if (status == STATUS_OK) {
-        status = roff_text(out, setting->default_value[0] == '\0' ? "empty"
-                                                                  : setting->default_value);
+        status =
+            roff_text(out, setting->default_value[0] == '\0' ? "empty" : setting->default_value);
     }
     if (status == STATUS_OK) { status = buffer_append_format(out, ".\n"); }
     if (status == STATUS_OK && setting->reloadable) {

@@ -77,4 +77,5 @@ if [ "$(id -u)" != 0 ]; then
 fi
 echo "setup: installing ${needed[*]}"
 "${root[@]}" apt-get update -q
-DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -q --no-install-recommends "${needed[@]}"
+export DEBIAN_FRONTEND=noninteractive
+"${root[@]}" apt-get install -y -q --no-install-recommends "${needed[@]}"

@@ -11,11 +11,11 @@
 #include "proto/stream_kafka.h"
 #include "storage/stream_local.h"
 
-#define ROOM_WAIT_US      20000
-#define ROOM_WAIT_US_MAX  600000000
-#define BROKER_WAIT_US    200000
-#define BROKER_TRIES      25
-#define FLUSH_TIMEOUT_MS  60000
+#define ROOM_WAIT_US     20000
+#define ROOM_WAIT_US_MAX 600000000
+#define BROKER_WAIT_US   200000
+#define BROKER_TRIES     25
+#define FLUSH_TIMEOUT_MS 60000
 
 const char *stream_access_topic_name(const struct settings *settings, enum stream_topic topic) {
     switch (topic) {
@@ -69,7 +69,8 @@ static enum status produce_local(struct stream_access *access, const struct stre
         if (waited == 0 && waiting != NULL) { waiting(); }
         clock_sleep_us(ROOM_WAIT_US);
     }
-    return error_set(err, STATUS_IO, "the stream has been full for ten minutes: is ilorad running?");
+    return error_set(err, STATUS_IO,
+                     "the stream has been full for ten minutes: is ilorad running?");
 }
 
 enum status stream_access_produce(struct stream_access *access, const struct stream_output *outputs,

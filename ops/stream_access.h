@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * stream_access.h - the stream as an operator sees it: no identity of the daemon's, produce and read.
+ * stream_access.h - the stream as an operator sees it: no identity of the daemon's, produce and
+ * read.
  *
  * The embedded stream lies in `<state>/stream` and several processes may use it; Kafka is reached
  * with the daemon's own properties.
@@ -28,8 +29,8 @@ const char *stream_access_topic_name(const struct settings *settings, enum strea
 MUST_CHECK enum status stream_access_topic(const struct settings *settings, const char *name,
                                            enum stream_topic *ret_topic, struct error *err);
 
-/* Appends records and waits while the embedded stream is full or the broker's queue is. `waiting` may
- * be NULL: told once when the wait begins. IO after ten minutes without room. */
+/* Appends records and waits while the embedded stream is full or the broker's queue is. `waiting`
+ * may be NULL: told once when the wait begins. IO after ten minutes without room. */
 MUST_CHECK enum status stream_access_produce(struct stream_access *access,
                                              const struct stream_output *outputs, int count,
                                              void (*waiting)(void), struct error *err);

@@ -12,8 +12,8 @@
 enum status table_open(const char *path, const char *delimiter, bool quotes, bool header,
                        struct arena *arena, struct table_file *ret_table, struct error *err) {
     static const uint8_t mark[] = {0xEF, 0xBB, 0xBF};
-    struct table_file table = {.path = path, .delimiter = delimiter, .quotes = quotes,
-                               .arena = arena};
+    struct table_file table = {
+        .path = path, .delimiter = delimiter, .quotes = quotes, .arena = arena};
     enum status status = file_map(path, &table.bytes, err);
     if (status != STATUS_OK) { return status; }
     if (table.bytes.size >= 3 && memcmp(table.bytes.data, mark, 3) == 0) { table.at = 3; }
@@ -46,9 +46,8 @@ int table_column(const struct table_file *table, const char *name) {
     for (int i = 0; i < table->columns; i++) {
         if (span_equal(table->names[i], span_of(name))) { return i; }
     }
-    char *end = NULL;
-    long number = strtol(name, &end, 10);
-    if (end != name && *end == '\0' && number >= 1 && number <= TABLE_COLUMNS_MAX) {
+    int64_t number = 0;
+    if (span_integer(span_of(name), &number) && number >= 1 && number <= TABLE_COLUMNS_MAX) {
         return (int)number - 1;
     }
     return -1;
@@ -73,7 +72,8 @@ static enum status from_latin1(struct table_file *table, struct span *field, str
     return STATUS_OK;
 }
 
-/* A field in quotes that begins at table->at (after the opening quote); ends after the closing one. */
+/* A field in quotes that begins at table->at (after the opening quote); ends after the closing
+ * one. */
 static enum status quoted_field(struct table_file *table, struct span *ret_field,
                                 struct error *err) {
     const uint8_t *data = table->bytes.data;
@@ -107,8 +107,7 @@ static void plain_field(struct table_file *table, struct span *ret_field) {
     const uint8_t *data = table->bytes.data;
     size_t delimiter_size = strlen(table->delimiter), begin = table->at, at = begin;
     while (at < table->bytes.size && data[at] != '\n') {
-        if (data[at] == (uint8_t)table->delimiter[0] &&
-            table->bytes.size - at >= delimiter_size &&
+        if (data[at] == (uint8_t)table->delimiter[0] && table->bytes.size - at >= delimiter_size &&
             memcmp(data + at, table->delimiter, delimiter_size) == 0) {
             break;
         }
@@ -149,8 +148,7 @@ enum status table_row(struct table_file *table, struct span fields[TABLE_COLUMNS
     while (more) {
         struct span field;
         enum status status = STATUS_OK;
-        if (table->quotes && table->at < table->bytes.size &&
-            table->bytes.data[table->at] == '"') {
+        if (table->quotes && table->at < table->bytes.size && table->bytes.data[table->at] == '"') {
             table->at++;
             status = quoted_field(table, &field, err);
         } else {
@@ -161,7 +159,9 @@ enum status table_row(struct table_file *table, struct span fields[TABLE_COLUMNS
         if (count < TABLE_COLUMNS_MAX) { fields[count++] = field; }
         more = next_field(table);
     }
-    for (int i = count; i < TABLE_COLUMNS_MAX; i++) { fields[i] = (struct span){NULL, 0}; }
+    for (int i = count; i < TABLE_COLUMNS_MAX; i++) {
+        fields[i] = (struct span){NULL, 0};
+    }
     *ret_count = count;
     return STATUS_OK;
 }

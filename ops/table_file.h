@@ -2,8 +2,9 @@
  *
  * table_file.h - rows of a delimited text file: tabs, commas with quotes, "|" or "::".
  *
- * The file is mapped; a field is a span into it, or into the arena where quotes or an older encoding
- * had to be resolved (bytes that are not UTF-8 are taken for ISO-8859-1, as old data sets are).
+ * The file is mapped; a field is a span into it, or into the arena where quotes or an older
+ * encoding had to be resolved (bytes that are not UTF-8 are taken for ISO-8859-1, as old data sets
+ * are).
  */
 #ifndef OPS_TABLE_FILE_H
 #define OPS_TABLE_FILE_H
@@ -15,14 +16,14 @@
 #define TABLE_COLUMNS_MAX 64
 
 struct table_file {
-    const char *path; /* borrows: until close */
+    const char *path;  /* borrows: until close */
     struct span bytes; /* mapped */
     size_t at;         /* next byte */
     const char *delimiter;
-    bool quotes;        /* RFC 4180 */
+    bool quotes;         /* RFC 4180 */
     struct arena *arena; /* borrows: until close */
-    uint64_t line;      /* of the row read last, from 1 */
-    int columns;        /* of the header, 0 without one */
+    uint64_t line;       /* of the row read last, from 1 */
+    int columns;         /* of the header, 0 without one */
     struct span names[TABLE_COLUMNS_MAX];
 };
 

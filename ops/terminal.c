@@ -45,8 +45,8 @@ enum status chart_draw(const struct chart *chart, int width, struct buffer *out)
             continue;
         }
         int column = columns - 1 - from_right;
-        double value = mean_of(chart, column * chart->count / columns,
-                               (column + 1) * chart->count / columns);
+        double value =
+            mean_of(chart, column * chart->count / columns, (column + 1) * chart->count / columns);
         if (!isfinite(value)) {
             status = buffer_append(out, " ", 1);
             continue;
@@ -116,9 +116,8 @@ static enum status model_table(struct buffer *out, const struct json_value *figu
     bool any = false, row = false;
     const struct model_line *lines = terminal_models(&count);
     size_t before = out->size;
-    enum status status =
-        buffer_append_format(out, "\n  %-26s %9s %9s %9s %9s %9s\n", words, "events",
-                             "HR@1of20", "HR@10", "NDCG@10", "log loss");
+    enum status status = buffer_append_format(out, "\n  %-26s %9s %9s %9s %9s %9s\n", words,
+                                              "events", "HR@1of20", "HR@10", "NDCG@10", "log loss");
     for (int i = 0; i < count && status == STATUS_OK; i++) {
         status = model_row(out, figures, &lines[i], slice, &row);
         any = any || row;
@@ -131,9 +130,8 @@ static enum status counts(struct buffer *out, const struct json_value *s, bool c
     const struct json_value *learning = json_member(s, "learning");
     struct span state = client_text(s, "state");
     int64_t seq = client_integer(s, "seq", 0), learned = client_integer(s, "learner_seq", 0);
-    enum status status = buffer_append_format(
-        out, "%silorad%s  %.*s\n\n", colour ? "\033[1m" : "", colour ? "\033[0m" : "",
-        SPAN_ARG(state));
+    enum status status = buffer_append_format(out, "%silorad%s  %.*s\n\n", colour ? "\033[1m" : "",
+                                              colour ? "\033[0m" : "", SPAN_ARG(state));
     if (status != STATUS_OK) { return status; }
     status = buffer_append_format(
         out,
@@ -147,8 +145,7 @@ static enum status counts(struct buffer *out, const struct json_value *s, bool c
     if (status != STATUS_OK) { return status; }
     return buffer_append_format(
         out,
-        "  version in force %" PRId64 " (newest %" PRId64 ")   learner %" PRId64
-        " events behind\n"
+        "  version in force %" PRId64 " (newest %" PRId64 ")   learner %" PRId64 " events behind\n"
         "  language model: rate %.3f, %" PRId64 " rows, %" PRId64
         " tokens, loss %.3f   SASRec loss %.3f\n",
         client_integer(s, "version_in_force", 0), client_integer(s, "version_newest", 0),
@@ -194,7 +191,8 @@ enum status terminal_status(const struct json_value *s, bool colour, struct buff
     if (status == STATUS_OK) { status = experts(out, s); }
     if (status == STATUS_OK && client_integer(live, "count", 0) > 0) {
         status = buffer_append_format(
-            out, "  published lists, live: %" PRId64 " events, HR@1 %.4f, HR@10 %.4f, NDCG@10 %.4f\n",
+            out,
+            "  published lists, live: %" PRId64 " events, HR@1 %.4f, HR@10 %.4f, NDCG@10 %.4f\n",
             client_integer(live, "count", 0), client_real(live, "hit_1", 0.0),
             client_real(live, "hit_10", 0.0), client_real(live, "ndcg_10", 0.0));
     }

@@ -20,8 +20,8 @@ struct chart {
 };
 
 void chart_add(struct chart *chart, double value); /* drops the oldest */
-/* Appends `width` blocks "▁▂▃▄▅▆▇█", newest at the right; several points share one when there are more
- * than fit (their mean). Values that are not finite are blank. */
+/* Appends `width` blocks "▁▂▃▄▅▆▇█", newest at the right; several points share one when there are
+ * more than fit (their mean). Values that are not finite are blank. */
 MUST_CHECK enum status chart_draw(const struct chart *chart, int width, struct buffer *out);
 
 /* Appends the answer of the command "status" as text: counts, rates, one table of all models. */
@@ -30,8 +30,8 @@ MUST_CHECK enum status terminal_status(const struct json_value *status, bool col
 
 /* One column of the view's models: prequential figures of one model on candidates and catalogue. */
 struct model_line {
-    const char *model;   /* as in the figures */
-    const char *words;   /* as shown */
+    const char *model; /* as in the figures */
+    const char *words; /* as shown */
 };
 /* The models in the order they are shown; *ret_count of them. static */
 const struct model_line *terminal_models(int *ret_count);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * test_doors.c - what operators get through HTTP and the control socket, without an engine behind. */
+ * test_doors.c - what operators get through HTTP and the control socket, without an engine
+ * behind. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -62,12 +63,15 @@ static void make_ready(void *context, struct shared_picture *picture) {
     picture->ready = true;
     picture->applied = 77;
     picture->figure_count = 1;
-    picture->figures[0] = (struct eval_figure){.model = "fast", .kind = "candidates",
-                                               .slice = "all", .count = 4, .hit_1 = 1.0,
+    picture->figures[0] = (struct eval_figure){.model = "fast",
+                                               .kind = "candidates",
+                                               .slice = "all",
+                                               .count = 4,
+                                               .hit_1 = 1.0,
                                                .log_loss = 6.0};
 }
 
-/* ---- HTTP -------------------------------------------------------------------------------------- */
+/* ---- HTTP ------------------------------------------------------------------------------------ */
 
 static struct http *open_http(struct fixture *f) {
     struct listen_address listen;
@@ -187,7 +191,7 @@ static void a_taken_port_is_an_error_that_names_it(void **state) {
     http_close(first);
 }
 
-/* ---- control socket ---------------------------------------------------------------------------- */
+/* ---- control socket -------------------------------------------------------------------------- */
 
 static void expect(struct fixture *f, const char *request, const char *part) {
     struct buffer out = {0};
@@ -220,7 +224,9 @@ static void wishes_reach_the_core_until_too_many_wait(void **state) {
     expect(f, "{\"command\":\"rollback\",\"version\":41}", "accepted");
     expect(f, "{\"command\":\"forget\",\"user\":\"J\\u00fcrgen\"}", "accepted");
     expect(f, "{\"command\":\"rollback\",\"version\":-1}", "MALFORMED");
-    for (int i = 2; i < 8; i++) { expect(f, "{\"command\":\"publish_now\"}", "accepted"); }
+    for (int i = 2; i < 8; i++) {
+        expect(f, "{\"command\":\"publish_now\"}", "accepted");
+    }
     expect(f, "{\"command\":\"publish_now\"}", "AGAIN");
 
     assert_true(shared_request_take(f->shared, &request));
@@ -299,8 +305,7 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(a_taken_port_is_an_error_that_names_it, setup, teardown),
         cmocka_unit_test_setup_teardown(every_request_gets_one_line, setup, teardown),
-        cmocka_unit_test_setup_teardown(wishes_reach_the_core_until_too_many_wait, setup,
-                                        teardown),
+        cmocka_unit_test_setup_teardown(wishes_reach_the_core_until_too_many_wait, setup, teardown),
         cmocka_unit_test_setup_teardown(two_requests_in_one_packet_get_two_answers, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(an_endless_line_ends_the_connection, setup, teardown),

@@ -93,7 +93,9 @@ static void count_up(void *context, struct shared_picture *picture) {
 }
 
 static void *update_often(void *context) {
-    for (int i = 0; i < 2000; i++) { shared_picture_update(context, count_up, NULL); }
+    for (int i = 0; i < 2000; i++) {
+        shared_picture_update(context, count_up, NULL);
+    }
     return NULL;
 }
 

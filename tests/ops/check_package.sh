@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # check_package.sh - makes the Debian package, installs it, runs what it installed, removes it.
 #
-# As root, where no ilorad is installed: with dpkg, scripts and all. Otherwise the package is unpacked
-# into a folder and run from there.
+# As root, where no ilorad is installed: with dpkg, scripts and all. Otherwise the package is
+# unpacked into a folder and run from there.
 set -euo pipefail
 build=${ILORA_BUILD:?}
 for tool in cpack dpkg-deb dpkg-shlibdeps; do
@@ -24,7 +24,8 @@ clean_up() {
 }
 trap clean_up EXIT
 
-(cd "$work" && cpack --config "$build/CPackConfig.cmake" -G DEB -B "$work" >"$work/cpack.log" 2>&1) || {
+cd "$work"
+cpack --config "$build/CPackConfig.cmake" -G DEB -B "$work" >"$work/cpack.log" 2>&1 || {
     cat "$work/cpack.log"
     exit 1
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# check_sample.sh - the committed sample configuration is the one the table gives, the daemon takes it,
-# and the manual pages are clean roff.
+# check_sample.sh - the committed sample configuration is the one the table gives, the daemon takes
+# it, and the manual pages are clean roff.
 set -euo pipefail
 build=${ILORA_BUILD:?}
 root=$(cd "$(dirname "$0")/../.." && pwd)

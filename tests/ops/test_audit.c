@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * test_audit.c - an audit that cannot fail proves nothing: forged ledgers and outputs on an embedded
- * stream, one contradiction each. */
+ * test_audit.c - an audit that cannot fail proves nothing: forged ledgers and outputs on an
+ * embedded stream, one contradiction each. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,8 +45,10 @@ static int setup(void **state) {
     f->settings = memory_take_zeroed(1, sizeof *f->settings);
     assert_non_null(f->settings);
     ASSERT_OK(settings_load(NULL, NULL, 0, f->settings, &f->err), f->err);
-    struct stream_local_settings settings = {.path = f->folder, .identity = "ilora.test.0",
-                                             .partitions = 1, .map_bytes_max = 1u << 26,
+    struct stream_local_settings settings = {.path = f->folder,
+                                             .identity = "ilora.test.0",
+                                             .partitions = 1,
+                                             .map_bytes_max = 1u << 26,
                                              .retention_bytes = 1u << 25};
     ASSERT_OK(stream_local_open(&settings, &f->stream, &f->err), f->err);
     ASSERT_OK(f->stream->ops->fence(f->stream, NULL, NULL, &f->err), f->err);
@@ -81,8 +83,10 @@ static void produce_events(struct fixture *f) {
                                          "{\"user\":\"a\",\"item\":\"3\"}"};
     struct stream_output outputs[3];
     for (int i = 0; i < 3; i++) {
-        outputs[i] = (struct stream_output){.topic = STREAM_EVENTS, .partition = -1,
-                                            .timestamp_ms = -1, .value = span_of(events[i])};
+        outputs[i] = (struct stream_output){.topic = STREAM_EVENTS,
+                                            .partition = -1,
+                                            .timestamp_ms = -1,
+                                            .value = span_of(events[i])};
     }
     ASSERT_OK(stream_local_produce(f->stream, outputs, 3, &f->err), f->err);
     struct stream_record last = {.value = outputs[2].value};
@@ -91,8 +95,12 @@ static void produce_events(struct fixture *f) {
 
 static void publish(struct fixture *f, enum stream_topic topic, struct span key, struct span value,
                     const struct stream_header *headers, int header_count) {
-    struct stream_output output = {.topic = topic, .partition = 0, .timestamp_ms = 0, .key = key,
-                                   .value = value, .headers = headers,
+    struct stream_output output = {.topic = topic,
+                                   .partition = 0,
+                                   .timestamp_ms = 0,
+                                   .key = key,
+                                   .value = value,
+                                   .headers = headers,
                                    .header_count = header_count};
     ASSERT_OK(f->stream->ops->publish(f->stream, &output, &f->err), f->err);
 }
@@ -121,11 +129,14 @@ static void publish_prediction_of(struct fixture *f, const struct forgery *forge
                                                    : "ilorad.events/0/2/prediction";
     struct stream_header header = {"ilora-id", span_of(id)};
     struct buffer bytes = {0};
-    struct prediction_record record = {
-        .user = span_of(number == 0 ? "b" : "a"), .items = &item, .item_count = 1,
-        .model_version = forgery->unknown_version ? 9 : 0, .tier = "fast",
-        .seq = number == 0 ? 2 : 3, .event = {span_of("ilorad.events"), 0, number + 1},
-        .history_length = 1};
+    struct prediction_record record = {.user = span_of(number == 0 ? "b" : "a"),
+                                       .items = &item,
+                                       .item_count = 1,
+                                       .model_version = forgery->unknown_version ? 9 : 0,
+                                       .tier = "fast",
+                                       .seq = number == 0 ? 2 : 3,
+                                       .event = {span_of("ilorad.events"), 0, number + 1},
+                                       .history_length = 1};
     assert_int_equal(outbound_prediction(&record, OUTPUT_PROTOBUF, &bytes), STATUS_OK);
     publish(f, STREAM_PREDICTIONS, record.user, buffer_span(&bytes), &header, 1);
     buffer_free(&bytes);
@@ -141,17 +152,27 @@ static void publish_manifest_of(struct fixture *f) {
 }
 
 static void commit_second(struct fixture *f, const struct forgery *forgery) {
-    struct epoch_run run = {.lo = 0, .hi = forgery->short_run ? 1 : 2,
+    struct epoch_run run = {.lo = 0,
+                            .hi = forgery->short_run ? 1 : 2,
                             .crc = forgery->other_content ? f->last_crc + 1 : f->last_crc,
-                            .records = forgery->short_run ? 2 : forgery->long_count ? 4 : 3};
+                            .records = forgery->short_run    ? 2
+                                       : forgery->long_count ? 4
+                                                             : 3};
     struct epoch_group group = {.seq_hi = 3, .users = 2, .fast_users = 2};
     struct epoch_version version = {.version = 1, .seq = 3};
     uint64_t first = forgery->gap_in_seq ? 2 : 1;
-    struct epoch_record record = {
-        .epoch = 1, .runs = &run, .run_count = 1, .seq_lo = first, .seq_hi = first + 2,
-        .applied = forgery->short_run ? 2 : forgery->long_count ? 4 : 3,
-        .groups = &group, .group_count = 1, .predictions = forgery->one_prediction_more ? 3 : 2,
-        .decisions = {.announced = &version, .announced_count = 1}};
+    struct epoch_record record = {.epoch = 1,
+                                  .runs = &run,
+                                  .run_count = 1,
+                                  .seq_lo = first,
+                                  .seq_hi = first + 2,
+                                  .applied = forgery->short_run    ? 2
+                                             : forgery->long_count ? 4
+                                                                   : 3,
+                                  .groups = &group,
+                                  .group_count = 1,
+                                  .predictions = forgery->one_prediction_more ? 3 : 2,
+                                  .decisions = {.announced = &version, .announced_count = 1}};
     if (forgery->short_run) {
         record.seq_hi = group.seq_hi = 2;
     } else {

@@ -49,8 +49,12 @@ static void assert_span(struct span span, const char *text) {
 
 static void recbole_names_lose_their_types(void **state) {
     struct fixture *f = *state;
-    struct import_format format = {.delimiter = "\t", .header = true, .user = "user_id",
-                                   .item = "item_id", .time = "timestamp", .strength = "rating"};
+    struct import_format format = {.delimiter = "\t",
+                                   .header = true,
+                                   .user = "user_id",
+                                   .item = "item_id",
+                                   .time = "timestamp",
+                                   .strength = "rating"};
     write_table(f, "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
                    "196\t242\t3\t881250949\n\n186\t302\t3.5\t891717742\n");
 
@@ -65,8 +69,8 @@ static void recbole_names_lose_their_types(void **state) {
 
 static void quotes_hold_delimiters_and_doubled_quotes(void **state) {
     struct fixture *f = *state;
-    struct import_format format = {.delimiter = ",", .quotes = true, .header = true,
-                                   .item = "movieId", .title = "title"};
+    struct import_format format = {
+        .delimiter = ",", .quotes = true, .header = true, .item = "movieId", .title = "title"};
     write_table(f, "movieId,title,genres\r\n11,\"American President, The (1995)\",Drama\r\n"
                    "12,\"So \"\"called\"\"\",x\r\n");
 
@@ -79,8 +83,8 @@ static void quotes_hold_delimiters_and_doubled_quotes(void **state) {
 
 static void an_open_quote_is_refused_with_its_line(void **state) {
     struct fixture *f = *state;
-    struct import_format format = {.delimiter = ",", .quotes = true, .header = true,
-                                   .item = "a", .title = "b"};
+    struct import_format format = {
+        .delimiter = ",", .quotes = true, .header = true, .item = "a", .title = "b"};
     write_table(f, "a,b\n1,\"open\n");
 
     ASSERT_STATUS(import_read_items(&f->data, f->path, &format, &f->err), STATUS_MALFORMED);
@@ -110,8 +114,8 @@ static void old_encodings_become_utf8(void **state) {
 
 static void a_missing_column_is_named(void **state) {
     struct fixture *f = *state;
-    struct import_format format = {.delimiter = ",", .header = true, .user = "user",
-                                   .item = "item"};
+    struct import_format format = {
+        .delimiter = ",", .header = true, .user = "user", .item = "item"};
     write_table(f, "usr,item\n1,2\n");
 
     ASSERT_STATUS(import_read_events(&f->data, f->path, &format, &f->err), STATUS_MALFORMED);
@@ -121,8 +125,8 @@ static void a_missing_column_is_named(void **state) {
 
 static void sorting_keeps_the_order_of_equal_times(void **state) {
     struct fixture *f = *state;
-    struct import_format format = {.delimiter = ",", .header = true, .user = "u", .item = "i",
-                                   .time = "t"};
+    struct import_format format = {
+        .delimiter = ",", .header = true, .user = "u", .item = "i", .time = "t"};
     write_table(f, "u,i,t\na,1,200\na,2,100\na,3,200\na,4,100\n");
     ASSERT_OK(import_read_events(&f->data, f->path, &format, &f->err), f->err);
 
@@ -143,8 +147,7 @@ static void times_of_every_usual_form_are_milliseconds(void **state) {
     assert_true(import_time(span_of("881250949123456"), &ms) && ms == INT64_C(881250949123));
     assert_true(import_time(span_of("881250949.5"), &ms) && ms == INT64_C(881250949500));
     assert_true(import_time(span_of("1997-12-04T15:55:49Z"), &ms) && ms == INT64_C(881250949000));
-    assert_true(import_time(span_of("1997-12-04 15:55:49.25"), &ms) &&
-                ms == INT64_C(881250949250));
+    assert_true(import_time(span_of("1997-12-04 15:55:49.25"), &ms) && ms == INT64_C(881250949250));
     assert_true(import_time(span_of("1997-12-04T16:55:49+01:00"), &ms) &&
                 ms == INT64_C(881250949000));
     assert_false(import_time(span_of("yesterday"), &ms));

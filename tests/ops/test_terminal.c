@@ -35,7 +35,9 @@ static void many_points_share_a_column_and_gaps_are_blank(void **state) {
     struct chart chart = {0};
     struct buffer out = {0};
     const double points[] = {0.0, 0.0, (double)NAN, (double)NAN, 8.0, 8.0};
-    for (int i = 0; i < 6; i++) { chart_add(&chart, points[i]); }
+    for (int i = 0; i < 6; i++) {
+        chart_add(&chart, points[i]);
+    }
 
     assert_int_equal(chart_draw(&chart, 3, &out), STATUS_OK);
 
@@ -45,7 +47,9 @@ static void many_points_share_a_column_and_gaps_are_blank(void **state) {
 static void a_full_chart_drops_the_oldest(void **state) {
     (void)state;
     struct chart chart = {0};
-    for (int i = 0; i < CHART_POINTS_MAX + 5; i++) { chart_add(&chart, (double)i); }
+    for (int i = 0; i < CHART_POINTS_MAX + 5; i++) {
+        chart_add(&chart, (double)i);
+    }
 
     assert_int_equal(chart.count, CHART_POINTS_MAX);
     assert_true(chart.points[0] == 5.0);
@@ -56,7 +60,8 @@ static void the_table_shows_models_that_have_figures(void **state) {
     static const char text[] =
         "{\"state\":\"running\",\"applied\":1234,\"seq\":1234,\"learner_seq\":1200,"
         "\"learning\":{\"lm_rate\":0.5,\"expert_weight\":[0.25,0.75]},\"figures\":["
-        "{\"model\":\"fast\",\"kind\":\"candidates\",\"slice\":\"all\",\"count\":90,\"hit_1\":0.43},"
+        "{\"model\":\"fast\",\"kind\":\"candidates\",\"slice\":\"all\",\"count\":90,\"hit_1\":0.43}"
+        ","
         "{\"model\":\"fast\",\"kind\":\"catalogue\",\"slice\":\"all\",\"count\":90,"
         "\"hit_10\":0.1472}]}";
     struct json_value *status = NULL;
