@@ -5,14 +5,15 @@
  *   bench_storage FOLDER [users] [events]     default 1,000,000 users, 400,000 events
  *
  * 1. fill:   every user gets 20 events of history, in two visits of ten, users in a scattered order
- * 2. events: random users; each event loads and saves sequence and seen set, puts a training row
- * and a
- *            published list, then two digests and a commit each 10,000 events: what the core does
+ * 2. events: users all alike, then "skewed": half of the events come from 6 % of the users. Each
+ *            loads and saves sequence and seen set, puts a training row and a published list; two
+ *            digests and a commit follow each 10,000 events: what the core does
  * 3. stream: produce, poll, and a transaction with a prediction of 250 bytes an event
  * The folder is used as it is and left behind: remove it.
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -35,7 +36,8 @@ struct bench {
     uint64_t seq;
     uint8_t digest[SHA256_BYTES];
     struct error err;
-    int64_t fold_us, digest_us, commit_us; /* of the running phase */
+    int64_t digest_us, commit_us; /* wall time of the running phase */
+    int64_t cpu_us;               /* when it began */
 };
 
 static void must(struct bench *b, enum status status, const char *what) {
@@ -93,8 +95,19 @@ static void end_epoch(struct bench *b, uint64_t keep) {
     b->commit_us += clock_monotonic_us() - digested;
 }
 
+/* Processor time of this process so far. */
+static int64_t cpu_us(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now); /* cannot fail for this clock */
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 static void report(struct bench *b, const char *phase, uint64_t events, int64_t wall_us) {
     double per = 1.0 / (double)events;
+    int64_t cpu = cpu_us();
+    (void)printf("%-8s processor %.2f us an event, %.0f events/s a core\n", phase,
+                 (double)(cpu - b->cpu_us) * per, (double)events * 1e6 / (double)(cpu - b->cpu_us));
+    b->cpu_us = cpu;
     (void)printf(
         "%-8s %8llu events  %9.0f events/s  fold %.2f  digest %.2f  commit %.2f us an event\n",
         phase, (unsigned long long)events, (double)events * 1e6 / (double)wall_us,
@@ -130,15 +143,19 @@ static void bench_fill(struct bench *b, uint64_t users) {
     report_size(b, users);
 }
 
-static void bench_events(struct bench *b, uint64_t users, uint64_t events) {
+/* skew 1: all users alike; 4: a few are busy. */
+static void bench_events(struct bench *b, uint64_t users, uint64_t events, int skew) {
     int64_t start = clock_monotonic_us();
     for (uint64_t i = 0; i < events; i++) {
-        fold(b, rng_below(&b->rng, users), true, true);
+        double u = rng_unit(&b->rng), place = 1.0;
+        for (int k = 0; k < skew; k++) {
+            place *= u;
+        }
+        fold(b, (uint64_t)(place * (double)users), true, true);
         if ((i + 1) % EPOCH_EVENTS == 0) { end_epoch(b, LOG_ROWS); }
     }
     end_epoch(b, LOG_ROWS);
-    report(b, "events", events, clock_monotonic_us() - start);
-    report_size(b, users);
+    report(b, skew == 1 ? "events" : "skewed", events, clock_monotonic_us() - start);
 }
 
 /* ---- the embedded stream --------------------------------------------------------------------- */
@@ -230,7 +247,9 @@ int main(int argc, char **argv) {
     must(&b, store_open(&settings, &b.store, &b.err), "store");
     must(&b, stage_open(b.store, &b.stage, &b.err), "stage");
     bench_fill(&b, users);
-    bench_events(&b, users, events);
+    bench_events(&b, users, events, 1);
+    bench_events(&b, users, events, 4);
+    report_size(&b, users);
     bench_stream(&b, stream, events);
     stage_close(b.stage);
     store_close(b.store);

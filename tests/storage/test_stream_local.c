@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -215,12 +216,17 @@ static void append_later(struct local_fixture *f, int number) {
     s->ops->close(s);
 }
 
-static void waiting_poll_wakes_at_another_process_commit(void **state) {
-    struct local_fixture *f = *state;
+static void poll_until_woken(struct local_fixture *f, bool with_inotify) {
     struct numbers numbers = {0};
     pid_t child = in_child(append_later, f, 0);
     struct stream *s = local_open(f, "one");
+    struct rlimit limit, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = limit;
+    none.rlim_cur = with_inotify ? limit.rlim_cur : 0; /* no further descriptor: no inotify */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
     contract_start(s);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 
     int64_t start = clock_monotonic_us();
     ASSERT_OK(s->ops->poll(s, 20000, take_number, &numbers, &err), err);
@@ -231,6 +237,14 @@ static void waiting_poll_wakes_at_another_process_commit(void **state) {
     assert_true(clock_monotonic_us() - start < 10000000);
     join_child(child);
     s->ops->close(s);
+}
+
+static void waiting_poll_wakes_at_another_process_commit(void **state) {
+    poll_until_woken(*state, true);
+}
+
+static void poll_without_inotify_wakes_too(void **state) {
+    poll_until_woken(*state, false);
 }
 
 /* ---- two threads of one process -------------------------------------------------------------- */
@@ -563,6 +577,7 @@ int main(void) {
         LOCAL_TEST(four_processes_produce_while_one_consumes_everything_in_order),
         LOCAL_TEST(commit_after_another_process_fenced_is_refused_and_writes_nothing),
         LOCAL_TEST(waiting_poll_wakes_at_another_process_commit),
+        LOCAL_TEST(poll_without_inotify_wakes_too),
         LOCAL_TEST(core_commits_and_trims_while_the_poll_thread_polls),
         LOCAL_TEST(killed_at_any_moment_the_stream_is_old_or_new),
         LOCAL_TEST(refused_commit_may_be_called_again_until_it_goes_through),
