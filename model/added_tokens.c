@@ -17,9 +17,10 @@ enum status added_tokens_add(struct added_tokens *added, struct added_token toke
                              struct error *err) {
     if (token.text.size == 0) { return STATUS_OK; }
     if (token.text.size > ADDED_TOKEN_BYTES_MAX || added->count == ADDED_TOKENS_MAX) {
-        return error_set(err, STATUS_CONFIG, "added token %d has %zu bytes or is one too many: at "
-                         "most %u bytes, %d tokens", token.id, token.text.size,
-                         ADDED_TOKEN_BYTES_MAX, ADDED_TOKENS_MAX);
+        return error_set(err, STATUS_CONFIG,
+                         "added token %d has %zu bytes or is one too many: at "
+                         "most %u bytes, %d tokens",
+                         token.id, token.text.size, ADDED_TOKEN_BYTES_MAX, ADDED_TOKENS_MAX);
     }
     if (added->count == added->capacity) {
         int capacity = added->capacity == 0 ? 32 : 2 * added->capacity;
@@ -56,8 +57,8 @@ const struct added_token *added_tokens_find(const struct added_tokens *added, in
 static enum status token_match_text(struct added_token *token, const struct text_steps *normaliser,
                                     struct error *err) {
     struct text_work work = {.text = token->text};
-    enum status status = text_pieces_add(&work.pieces,
-                                         (struct text_piece){0, token->text.size, -1, true});
+    enum status status =
+        text_pieces_add(&work.pieces, (struct text_piece){0, token->text.size, -1, true});
     if (status != STATUS_OK) {
         status = error_set(err, status, "added token %d", token->id);
         goto done;
@@ -115,14 +116,15 @@ enum status added_tokens_bind(struct added_tokens *added, const struct text_step
     return STATUS_OK;
 }
 
-/* ---- finding -------------------------------------------------------------------------------------- */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 static const struct added_token *match_at(const struct added_tokens *added, int round,
                                           struct span text, size_t at) {
     uint8_t lead = text.data[at];
     for (int i = added->first[round][lead]; i < added->first[round][lead + 1]; i++) {
         struct span wanted = added->list[i].matched;
-        if (wanted.size <= text.size - at && memcmp(text.data + at, wanted.data, wanted.size) == 0) {
+        if (wanted.size <= text.size - at &&
+            memcmp(text.data + at, wanted.data, wanted.size) == 0) {
             return &added->list[i];
         }
     }
@@ -132,8 +134,8 @@ static const struct added_token *match_at(const struct added_tokens *added, int 
 /* The character that begins at text[at], and its size. */
 static int32_t character_at(struct span text, size_t at, size_t *ret_size) {
     utf8proc_int32_t character = 0;
-    utf8proc_ssize_t size = utf8proc_iterate(text.data + at, (utf8proc_ssize_t)(text.size - at),
-                                             &character);
+    utf8proc_ssize_t size =
+        utf8proc_iterate(text.data + at, (utf8proc_ssize_t)(text.size - at), &character);
     assert(size > 0); /* the text is UTF-8 and `at` a character's beginning */
     *ret_size = (size_t)size;
     return character;
@@ -156,15 +158,14 @@ static bool is_white(int32_t c) {
            c == 0x205f || c == 0x3000;
 }
 
-/* \w of Unicode's technical standard 18: alphabetic, marks, decimal numbers, connectors, joiners. */
+/* \w of Unicode's technical standard 18: alphabetic, marks, decimal numbers, connectors,
+ * joiners. */
 static bool is_word(int32_t c) {
     static const bool word[32] = {
-        [UTF8PROC_CATEGORY_LU] = true, [UTF8PROC_CATEGORY_LL] = true,
-        [UTF8PROC_CATEGORY_LT] = true, [UTF8PROC_CATEGORY_LM] = true,
-        [UTF8PROC_CATEGORY_LO] = true, [UTF8PROC_CATEGORY_MN] = true,
-        [UTF8PROC_CATEGORY_MC] = true, [UTF8PROC_CATEGORY_ME] = true,
-        [UTF8PROC_CATEGORY_ND] = true, [UTF8PROC_CATEGORY_NL] = true,
-        [UTF8PROC_CATEGORY_PC] = true,
+        [UTF8PROC_CATEGORY_LU] = true, [UTF8PROC_CATEGORY_LL] = true, [UTF8PROC_CATEGORY_LT] = true,
+        [UTF8PROC_CATEGORY_LM] = true, [UTF8PROC_CATEGORY_LO] = true, [UTF8PROC_CATEGORY_MN] = true,
+        [UTF8PROC_CATEGORY_MC] = true, [UTF8PROC_CATEGORY_ME] = true, [UTF8PROC_CATEGORY_ND] = true,
+        [UTF8PROC_CATEGORY_NL] = true, [UTF8PROC_CATEGORY_PC] = true,
     };
     bool circled = (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) ||
                    (c >= 0x1f150 && c <= 0x1f169) || (c >= 0x1f170 && c <= 0x1f189);

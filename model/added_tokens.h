@@ -2,8 +2,8 @@
  *
  * added_tokens.h - tokens that are recognised in the text itself, before any splitting.
  *
- * "<|im_end|>" written in a text is that token. Two rounds, as in `tokenizers`: tokens matched in the
- * raw text, then, in what is left and was normalised, those with the `normalised` flag.
+ * "<|im_end|>" written in a text is that token. Two rounds, as in `tokenizers`: tokens matched in
+ * the raw text, then, in what is left and was normalised, those with the `normalised` flag.
  */
 #ifndef MODEL_ADDED_TOKENS_H
 #define MODEL_ADDED_TOKENS_H
@@ -23,16 +23,16 @@ struct added_token {
     struct span matched; /* what is looked for: text, or text normalised; owns */
     int32_t id;
     bool special;
-    bool normalised;     /* looked for in the normalised text */
-    bool single_word;    /* not inside a word */
-    bool strip_left;     /* takes the white space in front of it */
-    bool strip_right;    /* takes the white space behind it */
+    bool normalised;  /* looked for in the normalised text */
+    bool single_word; /* not inside a word */
+    bool strip_left;  /* takes the white space in front of it */
+    bool strip_right; /* takes the white space behind it */
 };
 
 struct added_tokens {
     struct added_token *list; /* owns; after added_tokens_bind sorted */
     int count, capacity;
-    int first[2][257];        /* by round and first byte: where its tokens begin in the list */
+    int first[2][257]; /* by round and first byte: where its tokens begin in the list */
 };
 
 /* Copies the token's text. CONFIG: too many, or text too long. An empty text is left out. */

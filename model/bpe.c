@@ -2,10 +2,10 @@
  *
  * bpe.c - two ways to the same ids: a scan for short words, a heap for long ones.
  *
- * Nearly all words have fewer than 32 symbols: there, finding the smallest rank by a scan of an array
- * that sits in the first-level cache beats any structure. A word may also be a megabyte (a run of one
- * letter, a text without splitting), where the scan would be quadratic: symbols are then a linked
- * list and candidate pairs a binary heap, n log n.
+ * Nearly all words have fewer than 32 symbols: there, finding the smallest rank by a scan of an
+ * array that sits in the first-level cache beats any structure. A word may also be a megabyte (a
+ * run of one letter, a text without splitting), where the scan would be quadratic: symbols are
+ * then a linked list and candidate pairs a binary heap, n log n.
  *
  * A heap entry goes stale when one of its symbols was joined meanwhile. A joined symbol covers more
  * text than before, so "the pair at this place still gives the same token" recognises it.
@@ -90,8 +90,7 @@ void bpe_scratch_free(struct bpe_scratch *scratch) {
 
 /* Room for one word of at most `symbols` symbols. Candidates: at most one a symbol at the start and
  * two a join. */
-static enum status scratch_reserve(struct bpe_scratch *scratch, size_t symbols,
-                                   struct error *err) {
+static enum status scratch_reserve(struct bpe_scratch *scratch, size_t symbols, struct error *err) {
     if (symbols <= scratch->capacity) { return STATUS_OK; }
     size_t capacity = symbols < SCAN_SYMBOLS_MAX ? SCAN_SYMBOLS_MAX : 2 * symbols;
     bpe_scratch_free(scratch);
@@ -114,7 +113,7 @@ fail:
     return error_set(err, STATUS_NO_MEMORY, "a word of %zu symbols", symbols);
 }
 
-/* ---- where a word begins: its symbols ------------------------------------------------------------- */
+/* ---- where a word begins: its symbols -------------------------------------------------------- */
 
 /* Unknown symbols wait until a known one follows, so that they can be fused into one. */
 struct unknown_run {
@@ -185,7 +184,7 @@ static size_t symbols_of_characters(const struct bpe *bpe, const struct vocabula
     return count;
 }
 
-/* ---- joining -------------------------------------------------------------------------------------- */
+/* ---- joining --------------------------------------------------------------------------------- */
 
 static uint32_t rank_at(const struct bpe *bpe, const int32_t *ids, size_t i, size_t count) {
     if (i + 1 >= count) { return NO_RANK; }
@@ -295,7 +294,7 @@ static size_t join_by_heap(const struct bpe *bpe, struct bpe_scratch *scratch, s
     return left;
 }
 
-/* ---- one word ------------------------------------------------------------------------------------- */
+/* ---- one word -------------------------------------------------------------------------------- */
 
 /* The token that the whole word is; -1 when there is none. */
 static int32_t whole_word(const struct bpe *bpe, const struct vocabulary *vocabulary,
@@ -323,9 +322,8 @@ enum status bpe_encode(const struct bpe *bpe, const struct vocabulary *vocabular
     if (whole >= 0) {
         scratch->ids[0] = whole;
     } else {
-        symbols = bpe->byte_level
-                      ? symbols_of_bytes(bpe, word, scratch->ids)
-                      : symbols_of_characters(bpe, vocabulary, word, scratch->ids);
+        symbols = bpe->byte_level ? symbols_of_bytes(bpe, word, scratch->ids)
+                                  : symbols_of_characters(bpe, vocabulary, word, scratch->ids);
         symbols = symbols <= SCAN_SYMBOLS_MAX
                       ? join_by_scan(bpe, scratch->ids, scratch->ranks, symbols)
                       : join_by_heap(bpe, scratch, symbols);

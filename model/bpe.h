@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * bpe.h - byte-pair encoding of one word: symbols are joined, best-ranked pair first, leftmost first.
+ * bpe.h - byte-pair encoding of one word: symbols are joined, best-ranked pair first, leftmost
+ * first.
  *
  * Sennrich et al. 2016, in the order of Hugging Face `tokenizers`: the pair with the lowest rank
- * anywhere in the word is joined; among equals the leftmost. Symbols are ids throughout; text is only
- * looked up where a word begins (bytes, or characters with byte fallback).
+ * anywhere in the word is joined; among equals the leftmost. Symbols are ids throughout; text is
+ * only looked up where a word begins (bytes, or characters with byte fallback).
  */
 #ifndef MODEL_BPE_H
 #define MODEL_BPE_H
@@ -31,7 +32,7 @@ struct bpe {
     bool byte_fallback;      /* unknown characters become <0xXX> tokens (Llama 2) */
     bool fuse_unknown;       /* neighbouring unknown characters become one token */
     int32_t unknown;         /* id, -1 = unknown characters vanish */
-    int32_t byte_ids[256];   /* byte_level: its symbol; byte_fallback: its <0xXX> token; -1 = none */
+    int32_t byte_ids[256]; /* byte_level: its symbol; byte_fallback: its <0xXX> token; -1 = none */
 };
 
 /* Room for `merges` pairs. */
@@ -44,12 +45,12 @@ void bpe_bind(struct bpe *bpe, const struct vocabulary *vocabulary);
 
 /* Working memory of an encoding; zero-initialised is valid. */
 struct bpe_scratch {
-    int32_t *ids;            /* owns; (capacity) */
-    uint32_t *ranks;         /* owns; (capacity): of the pair that begins here */
-    int32_t *next;           /* owns; (capacity): long words, the symbol behind; -1 at the end */
-    int32_t *previous;       /* owns; (capacity) */
+    int32_t *ids;               /* owns; (capacity) */
+    uint32_t *ranks;            /* owns; (capacity): of the pair that begins here */
+    int32_t *next;              /* owns; (capacity): long words, the symbol behind; -1 at the end */
+    int32_t *previous;          /* owns; (capacity) */
     struct bpe_candidate *heap; /* owns; (3 capacity) */
-    size_t capacity;         /* symbols */
+    size_t capacity;            /* symbols */
 };
 void bpe_scratch_free(struct bpe_scratch *scratch);
 

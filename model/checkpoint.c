@@ -3,8 +3,8 @@
  * checkpoint.c - one door to the three containers, and the checks none of them may skip.
  *
  * At open, before any value is read: the description's numbers are within limits, every tensor the
- * forward pass needs is there, and its shape is the one the description asks for. At read: the shape
- * the caller expects, and no NaN or infinity.
+ * forward pass needs is there, and its shape is the one the description asks for. At read: the
+ * shape the caller expects, and no NaN or infinity.
  */
 #include "model/checkpoint.h"
 
@@ -33,10 +33,10 @@ struct description_limit {
 enum status description_check(const struct model_description *d, struct error *err) {
     /* Largest published Llama-family models stay a factor of four below each of these. */
     const struct description_limit limits[] = {
-        {"layers", d->L, 512},         {"hidden size", d->C, 65536},
+        {"layers", d->L, 512},           {"hidden size", d->C, 65536},
         {"attention heads", d->H, 1024}, {"key/value heads", d->G, 1024},
-        {"head size", d->D, 1024},     {"feed-forward size", d->F, 1 << 20},
-        {"vocabulary", d->V, 1 << 22}, {"context", d->context, 1 << 28},
+        {"head size", d->D, 1024},       {"feed-forward size", d->F, 1 << 20},
+        {"vocabulary", d->V, 1 << 22},   {"context", d->context, 1 << 28},
     };
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
         if (limits[i].value < 1 || limits[i].value > limits[i].max) {
@@ -45,8 +45,10 @@ enum status description_check(const struct model_description *d, struct error *e
         }
     }
     if (d->H % d->G != 0) {
-        return error_set(err, STATUS_CONFIG, "%d attention heads are not a multiple of %d "
-                         "key/value heads", d->H, d->G);
+        return error_set(err, STATUS_CONFIG,
+                         "%d attention heads are not a multiple of %d "
+                         "key/value heads",
+                         d->H, d->G);
     }
     if (d->D % 2 != 0) {
         return error_set(err, STATUS_CONFIG, "head size %d is odd, rotary pairs need it even",
@@ -67,7 +69,8 @@ enum status description_check(const struct model_description *d, struct error *e
     }
     if (d->rope_scaling == ROPE_LLAMA3 &&
         !(d->rope_low > 0.0f && d->rope_high > d->rope_low && d->rope_context > 0)) {
-        return error_set(err, STATUS_CONFIG, "rope scaling 'llama3' needs 0 < low_freq_factor < "
+        return error_set(err, STATUS_CONFIG,
+                         "rope scaling 'llama3' needs 0 < low_freq_factor < "
                          "high_freq_factor and original_max_position_embeddings > 0");
     }
     return STATUS_OK;
@@ -123,8 +126,10 @@ static enum status layer_check(const struct model_source *source, int layer, str
         (void)snprintf(name, sizeof name, "model.layers.%d.%s", layer, tensors[i].suffix);
         if (!tensors[i].needed) {
             if (!source->ops->shape(source, name, &rows, &cols)) { continue; }
-            return error_set(err, STATUS_CONFIG, "'%s': tensor '%s' does not belong to a model of "
-                             "architecture '%s'", source->path, name, d->architecture);
+            return error_set(err, STATUS_CONFIG,
+                             "'%s': tensor '%s' does not belong to a model of "
+                             "architecture '%s'",
+                             source->path, name, d->architecture);
         }
         enum status status = tensor_check(source, name, tensors[i].rows, tensors[i].cols, err);
         if (status != STATUS_OK) { return status; }
@@ -160,15 +165,19 @@ static enum status source_open(const char *path, struct model_source **ret_sourc
     }
     struct stat info;
     if (stat(path, &info) != 0) {
-        return error_set(err, STATUS_CONFIG, "base model '%s' cannot be opened: it should be a "
-                         "Hugging Face directory, a .gguf file or builtin:tiny|small", path);
+        return error_set(err, STATUS_CONFIG,
+                         "base model '%s' cannot be opened: it should be a "
+                         "Hugging Face directory, a .gguf file or builtin:tiny|small",
+                         path);
     }
     if (!S_ISDIR(info.st_mode)) { return gguf_source_open(path, ret_source, err); }
 #ifdef ILORA_TEXT
     return hf_source_open(path, ret_source, err);
 #else
-    return error_set(err, STATUS_CONFIG, "base model '%s' is a directory: this build reads .gguf "
-                     "files only (ILORA_TEXT=OFF)", path);
+    return error_set(err, STATUS_CONFIG,
+                     "base model '%s' is a directory: this build reads .gguf "
+                     "files only (ILORA_TEXT=OFF)",
+                     path);
 #endif
 }
 
@@ -258,10 +267,10 @@ enum status checkpoint_read(struct checkpoint *checkpoint, const char *name, int
     size_t count = (size_t)rows * (size_t)cols;
     size_t bad = find_not_finite(ret_values, count);
     if (bad < count) {
-        return error_set(err, STATUS_CONFIG,
-                         "'%s': tensor '%s' holds %g at row %zu, column %zu; weights must be finite",
-                         source->path, name, (double)ret_values[bad], bad / (size_t)cols,
-                         bad % (size_t)cols);
+        return error_set(
+            err, STATUS_CONFIG,
+            "'%s': tensor '%s' holds %g at row %zu, column %zu; weights must be finite",
+            source->path, name, (double)ret_values[bad], bad / (size_t)cols, bad % (size_t)cols);
     }
     return STATUS_OK;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * checkpoint_builtin.c - small Llamas with seeded random weights, for tests and the demo's --offline.
+ * checkpoint_builtin.c - small Llamas with seeded random weights, for tests and the demo's
+ * --offline.
  *
  *   name    C   L  H  G  D   F    V     head
  *   tiny    16  2  2  1  8   32   320   tied
@@ -16,7 +17,6 @@
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -85,11 +85,14 @@ static bool builtin_find(const struct model_description *d, const char *name,
     }
     const char *prefix = "model.layers.";
     if (strncmp(name, prefix, strlen(prefix)) != 0) { return false; }
-    char *suffix = NULL;
-    long layer = strtol(name + strlen(prefix), &suffix, 10);
-    if (layer < 0 || layer >= d->L || *suffix != '.') { return false; }
+    struct span layer = span_of(name + strlen(prefix));
+    const char *dot = strchr(name + strlen(prefix), '.');
+    int64_t index = -1;
+    if (dot == NULL) { return false; }
+    layer.size = (size_t)(dot - (name + strlen(prefix)));
+    if (!span_integer(layer, &index) || index < 0 || index >= d->L) { return false; }
     for (size_t i = 0; i < sizeof layered / sizeof layered[0]; i++) {
-        if (strcmp(suffix + 1, layered[i].suffix) == 0) {
+        if (strcmp(dot + 1, layered[i].suffix) == 0) {
             *ret_tensor = layered[i];
             return true;
         }
@@ -97,8 +100,8 @@ static bool builtin_find(const struct model_description *d, const char *name,
     return false;
 }
 
-static bool builtin_tensor_shape(const struct model_source *source, const char *name,
-                                 int *ret_rows, int *ret_cols) {
+static bool builtin_tensor_shape(const struct model_source *source, const char *name, int *ret_rows,
+                                 int *ret_cols) {
     struct builtin_tensor tensor;
     if (!builtin_find(&source->description, name, &tensor)) { return false; }
     *ret_rows = tensor.rows;
@@ -165,8 +168,10 @@ static enum status builtin_parse(const char *name, const struct builtin_shape **
         }
     }
     if (!good) {
-        return error_set(err, STATUS_CONFIG, "base model 'builtin:%s' is unknown: expected "
-                         "builtin:tiny or builtin:small, with ':seed' of at most 18 digits", name);
+        return error_set(err, STATUS_CONFIG,
+                         "base model 'builtin:%s' is unknown: expected "
+                         "builtin:tiny or builtin:small, with ':seed' of at most 18 digits",
+                         name);
     }
     *ret_shape = shape;
     *ret_seed = seed;
@@ -195,7 +200,12 @@ enum status builtin_source_open(const char *name, struct model_source **ret_sour
     }
     builtin->source.description = (struct model_description){
         .architecture = "llama",
-        .C = shape->C, .L = shape->L, .H = shape->H, .G = shape->G, .D = shape->D, .F = shape->F,
+        .C = shape->C,
+        .L = shape->L,
+        .H = shape->H,
+        .G = shape->G,
+        .D = shape->D,
+        .F = shape->F,
         .V = BUILTIN_VOCABULARY,
         .context = 4096,
         .norm_epsilon = 1e-5f,

@@ -13,7 +13,6 @@
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -72,12 +71,14 @@ static const struct gguf_tensor *tensor_of(const struct gguf *file, const char *
     if (known != NULL) { return gguf_tensor_find(file, known); }
     if (strncmp(name, prefix, strlen(prefix)) != 0) { return NULL; }
 
-    char *suffix = NULL;
-    long layer = strtol(name + strlen(prefix), &suffix, 10);
-    if (layer < 0 || layer > INT_MAX || *suffix != '.') { return NULL; }
-    known = pair_find(layer_names, sizeof layer_names / sizeof layer_names[0], suffix + 1);
-    if (known == NULL) { return NULL; }
-    (void)snprintf(file_name, sizeof file_name, "blk.%ld.%s", layer, known);
+    const char *number = name + strlen(prefix);
+    const char *dot = strchr(number, '.');
+    int64_t layer = -1;
+    if (dot == NULL) { return NULL; }
+    if (!span_integer(span_make(number, (size_t)(dot - number)), &layer)) { return NULL; }
+    known = pair_find(layer_names, sizeof layer_names / sizeof layer_names[0], dot + 1);
+    if (known == NULL || layer < 0) { return NULL; }
+    (void)snprintf(file_name, sizeof file_name, "blk.%lld.%s", (long long)layer, known);
     return gguf_tensor_find(file, file_name);
 }
 
@@ -109,9 +110,7 @@ static enum status gguf_read(struct model_source *source, const char *name, int 
                              float *ret_values, struct error *err) {
     const struct gguf_source *gguf = (const struct gguf_source *)source;
     const struct gguf_tensor *tensor = tensor_of(gguf->file, name);
-    if (tensor == NULL) {
-        return error_set(err, STATUS_CONFIG, "tensor '%s' is missing", name);
-    }
+    if (tensor == NULL) { return error_set(err, STATUS_CONFIG, "tensor '%s' is missing", name); }
     assert((size_t)rows * (size_t)cols * gguf_block_bytes(tensor->type) ==
            tensor->bytes.size * gguf_block_values(tensor->type));
 
@@ -126,8 +125,7 @@ static enum status gguf_read(struct model_source *source, const char *name, int 
     return STATUS_OK;
 }
 
-static void gguf_visit(const struct model_source *source, model_source_visit visit,
-                       void *context) {
+static void gguf_visit(const struct model_source *source, model_source_visit visit, void *context) {
     const struct gguf_source *gguf = (const struct gguf_source *)source;
     visit(context, gguf_bytes(gguf->file));
 }
@@ -148,7 +146,7 @@ const struct gguf *gguf_source_file(const struct model_source *source) {
     return ((const struct gguf_source *)source)->file;
 }
 
-/* ---- the description ---------------------------------------------------------------------------- */
+/* ---- the description ------------------------------------------------------------------------- */
 
 /* The entry "<architecture>.<field>" (or "<field>" when it already has its own room). */
 static const struct gguf_entry *field_find(const struct gguf *file, const char *architecture,
@@ -189,8 +187,8 @@ static enum status field_real(const struct gguf *file, const char *architecture,
 static enum status check_absent(const struct gguf *file, const char *architecture, int context,
                                 struct error *err) {
     static const char *const refused[] = {
-        "expert_count", "attention.scale", "residual_scale", "logit_scale", "embedding_scale",
-        "attn_logit_softcapping", "final_logit_softcapping",
+        "expert_count",    "attention.scale",        "residual_scale",          "logit_scale",
+        "embedding_scale", "attn_logit_softcapping", "final_logit_softcapping",
     };
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         const struct gguf_entry *entry = field_find(file, architecture, refused[i]);
@@ -200,13 +198,14 @@ static enum status check_absent(const struct gguf *file, const char *architectur
                          architecture, refused[i]);
     }
     int window = 0;
-    enum status status = field_integer(file, architecture, "attention.sliding_window", false,
-                                       &window, err);
+    enum status status =
+        field_integer(file, architecture, "attention.sliding_window", false, &window, err);
     if (status != STATUS_OK) { return status; }
     if (window > 0 && window < context) {
-        return error_set(err, STATUS_CONFIG, "metadata '%s.attention.sliding_window' is %d below "
-                         "the context of %d: sliding windows are not supported", architecture,
-                         window, context);
+        return error_set(err, STATUS_CONFIG,
+                         "metadata '%s.attention.sliding_window' is %d below "
+                         "the context of %d: sliding windows are not supported",
+                         architecture, window, context);
     }
     return STATUS_OK;
 }
@@ -219,8 +218,8 @@ static float llama3_factor(const struct model_description *d, int i) {
     double high_wave = d->rope_context / (double)d->rope_high;
     if (wave < high_wave) { return 1.0f; }
     if (wave > low_wave) { return d->rope_factor; }
-    double smooth = (d->rope_context / wave - (double)d->rope_low) /
-                    (double)(d->rope_high - d->rope_low);
+    double smooth =
+        (d->rope_context / wave - (double)d->rope_low) / (double)(d->rope_high - d->rope_low);
     return (float)(1.0 / ((1.0 - smooth) / (double)d->rope_factor + smooth));
 }
 
@@ -245,7 +244,8 @@ static enum status read_rope_factors(const struct gguf *file, struct model_descr
         float found = get_f32le(tensor->bytes.data + 4 * (size_t)i);
         float expected = llama3_factor(d, i);
         if (!(fabsf(found - expected) <= 1e-3f * expected)) {
-            return error_set(err, STATUS_CONFIG, "tensor 'rope_freqs.weight' holds %g for pair %d, "
+            return error_set(err, STATUS_CONFIG,
+                             "tensor 'rope_freqs.weight' holds %g for pair %d, "
                              "Llama 3's rule gives %g: other rope factors are not supported",
                              (double)found, i, (double)expected);
         }
@@ -257,14 +257,16 @@ static enum status read_rope(const struct gguf *file, const char *architecture,
                              struct model_description *d, struct error *err) {
     int rotated = d->D;
     d->rope_theta = 10000.0f;
-    enum status status = field_real(file, architecture, "rope.freq_base", false, &d->rope_theta,
-                                    err);
+    enum status status =
+        field_real(file, architecture, "rope.freq_base", false, &d->rope_theta, err);
     if (status != STATUS_OK) { return status; }
     status = field_integer(file, architecture, "rope.dimension_count", false, &rotated, err);
     if (status != STATUS_OK) { return status; }
     if (rotated != d->D) {
-        return error_set(err, STATUS_CONFIG, "metadata '%s.rope.dimension_count' is %d, expected "
-                         "the whole head of %d", architecture, rotated, d->D);
+        return error_set(err, STATUS_CONFIG,
+                         "metadata '%s.rope.dimension_count' is %d, expected "
+                         "the whole head of %d",
+                         architecture, rotated, d->D);
     }
 
     struct span type = span_of("none");
@@ -275,8 +277,10 @@ static enum status read_rope(const struct gguf *file, const char *architecture,
         return field_real(file, architecture, "rope.scaling.factor", true, &d->rope_factor, err);
     }
     if (!span_equal(type, span_of("none"))) {
-        return error_set(err, STATUS_CONFIG, "metadata '%s.rope.scaling.type' is '%.*s', expected "
-                         "none or linear", architecture, type.size < 40 ? (int)type.size : 40,
+        return error_set(err, STATUS_CONFIG,
+                         "metadata '%s.rope.scaling.type' is '%.*s', expected "
+                         "none or linear",
+                         architecture, type.size < 40 ? (int)type.size : 40,
                          (const char *)type.data);
     }
     return read_rope_factors(file, d, err);
@@ -289,28 +293,30 @@ static enum status read_sizes(const struct gguf *file, const char *architecture,
         const char *field;
         int *value;
     } const fields[] = {
-        {"block_count", &d->L},           {"embedding_length", &d->C},
-        {"attention.head_count", &d->H},  {"feed_forward_length", &d->F},
+        {"block_count", &d->L},          {"embedding_length", &d->C},
+        {"attention.head_count", &d->H}, {"feed_forward_length", &d->F},
         {"context_length", &d->context},
     };
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
-        enum status status = field_integer(file, architecture, fields[i].field, true,
-                                           fields[i].value, err);
+        enum status status =
+            field_integer(file, architecture, fields[i].field, true, fields[i].value, err);
         if (status != STATUS_OK) { return status; }
     }
     d->G = d->H;
     d->D = d->H > 0 ? d->C / d->H : 0;
     int value_length = -1;
-    enum status status = field_integer(file, architecture, "attention.head_count_kv", false, &d->G,
-                                       err);
+    enum status status =
+        field_integer(file, architecture, "attention.head_count_kv", false, &d->G, err);
     if (status != STATUS_OK) { return status; }
     status = field_integer(file, architecture, "attention.key_length", false, &d->D, err);
     if (status != STATUS_OK) { return status; }
     status = field_integer(file, architecture, "attention.value_length", false, &value_length, err);
     if (status != STATUS_OK) { return status; }
     if (value_length >= 0 && value_length != d->D) {
-        return error_set(err, STATUS_CONFIG, "metadata '%s.attention.value_length' is %d, expected "
-                         "the key length %d", architecture, value_length, d->D);
+        return error_set(err, STATUS_CONFIG,
+                         "metadata '%s.attention.value_length' is %d, expected "
+                         "the key length %d",
+                         architecture, value_length, d->D);
     }
     status = field_real(file, architecture, "attention.layer_norm_rms_epsilon", true,
                         &d->norm_epsilon, err);
@@ -341,9 +347,10 @@ static enum status read_description(struct gguf_source *gguf, struct error *err)
         }
     }
     if (architecture == NULL) {
-        return error_set(err, STATUS_CONFIG, "metadata 'general.architecture' is '%.*s', expected "
-                         "llama, mistral, qwen2 or qwen3", found.size < 40 ? (int)found.size : 40,
-                         (const char *)found.data);
+        return error_set(err, STATUS_CONFIG,
+                         "metadata 'general.architecture' is '%.*s', expected "
+                         "llama, mistral, qwen2 or qwen3",
+                         found.size < 40 ? (int)found.size : 40, (const char *)found.data);
     }
     (void)snprintf(d->architecture, sizeof d->architecture, "%s", architecture);
 

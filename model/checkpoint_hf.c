@@ -67,9 +67,7 @@ static bool hf_shape(const struct model_source *source, const char *name, int *r
 static enum status hf_read(struct model_source *source, const char *name, int rows, int cols,
                            float *ret_values, struct error *err) {
     const struct safetensors_entry *entry = hf_find((const struct hf_source *)source, name);
-    if (entry == NULL) {
-        return error_set(err, STATUS_CONFIG, "tensor '%s' is missing", name);
-    }
+    if (entry == NULL) { return error_set(err, STATUS_CONFIG, "tensor '%s' is missing", name); }
     size_t count = (size_t)rows * (size_t)cols;
     if (strcmp(entry->dtype, "F32") == 0) {
         floats_of_f32le(entry->data, count, ret_values);
@@ -106,7 +104,7 @@ static void hf_close(struct model_source *source) {
 
 static const struct model_source_ops hf_ops = {"hf", hf_close, hf_shape, hf_read, hf_visit};
 
-/* ---- opening ------------------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static enum status shard_open(struct hf_source *hf, const char *name, struct error *err) {
     char path[FILE_PATH_BYTES_MAX];
@@ -124,17 +122,18 @@ static bool index_visit(void *context, struct span name, const struct json_value
     if (!json_string(value, &file) || file.size == 0 || file.size >= HF_FILE_NAME_BYTES ||
         memchr(file.data, '/', file.size) != NULL || memchr(file.data, 0, file.size) != NULL ||
         file.data[0] == '.') {
-        reader->status = error_set(reader->err, STATUS_CONFIG, "weight_map: the file of '%.*s' is "
-                                   "not a plain file name", name.size < 128 ? (int)name.size : 128,
-                                   (const char *)name.data);
+        reader->status = error_set(reader->err, STATUS_CONFIG,
+                                   "weight_map: the file of '%.*s' is "
+                                   "not a plain file name",
+                                   name.size < 128 ? (int)name.size : 128, (const char *)name.data);
         return false;
     }
     for (int i = reader->count - 1; i >= 0; i--) {
         if (span_equal(file, span_of(reader->names[i]))) { return true; }
     }
     if (reader->count == HF_SHARDS_MAX) {
-        reader->status = error_set(reader->err, STATUS_CONFIG, "weight_map: more than %d files",
-                                   HF_SHARDS_MAX);
+        reader->status =
+            error_set(reader->err, STATUS_CONFIG, "weight_map: more than %d files", HF_SHARDS_MAX);
         return false;
     }
     memcpy(reader->names[reader->count], file.data, file.size);
@@ -170,8 +169,7 @@ done:
     return status;
 }
 
-static enum status shards_open_by_index(struct hf_source *hf, const char *path,
-                                        struct error *err) {
+static enum status shards_open_by_index(struct hf_source *hf, const char *path, struct error *err) {
     struct index_reader reader = {.err = err, .status = STATUS_OK};
     reader.names = memory_take_zeroed(HF_SHARDS_MAX, sizeof *reader.names);
     if (reader.names == NULL) { return error_set(err, STATUS_NO_MEMORY, "reading '%s'", path); }
@@ -199,7 +197,8 @@ static enum status shards_open(struct hf_source *hf, struct error *err) {
     status = path_join(path, hf->source.path, "model.safetensors", err);
     if (status != STATUS_OK) { return status; }
     if (!file_exists(path)) {
-        return error_set(err, STATUS_CONFIG, "'%s' holds neither model.safetensors nor "
+        return error_set(err, STATUS_CONFIG,
+                         "'%s' holds neither model.safetensors nor "
                          "model.safetensors.index.json; other weight files are not read",
                          hf->source.path);
     }
@@ -225,8 +224,7 @@ static enum status config_open(struct hf_source *hf, struct error *err) {
     return file_map(path, &hf->tokenizer, err);
 }
 
-enum status hf_source_open(const char *path, struct model_source **ret_source,
-                           struct error *err) {
+enum status hf_source_open(const char *path, struct model_source **ret_source, struct error *err) {
     enum status status;
     struct hf_source *hf = MEMORY_TAKE_ARRAY(struct hf_source, 1);
     if (hf == NULL) { return error_set(err, STATUS_NO_MEMORY, "opening '%s'", path); }

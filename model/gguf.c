@@ -22,9 +22,9 @@
 #define GGUF_ELEMENTS_MAX      (1u << 24) /* of one metadata array: a vocabulary of 16 M tokens */
 
 struct gguf {
-    struct span bytes;           /* whole file */
-    bool mapped;                 /* owns the mapping */
-    struct gguf_entry *entries;  /* owns */
+    struct span bytes;          /* whole file */
+    bool mapped;                /* owns the mapping */
+    struct gguf_entry *entries; /* owns */
     size_t entry_count;
     struct gguf_tensor *tensors; /* owns; sorted by name */
     size_t tensor_count;
@@ -111,15 +111,16 @@ static enum status read_entries(struct gguf *file, struct cursor *cursor, uint64
                                 struct error *err) {
     file->entries = MEMORY_TAKE_ARRAY(struct gguf_entry, count);
     if (file->entries == NULL) {
-        return error_set(err, STATUS_NO_MEMORY, "%llu metadata entries",
-                         (unsigned long long)count);
+        return error_set(err, STATUS_NO_MEMORY, "%llu metadata entries", (unsigned long long)count);
     }
     for (uint64_t i = 0; i < count; i++) {
         struct gguf_entry *entry = &file->entries[i];
         if (!take_entry(cursor, entry)) {
             size_t shown = entry->key.size < 80 ? entry->key.size : 80;
-            return error_set(err, STATUS_CONFIG, "metadata entry %llu '%.*s' is cut, too long or of "
-                             "an unknown kind, near byte %zu", (unsigned long long)i, (int)shown,
+            return error_set(err, STATUS_CONFIG,
+                             "metadata entry %llu '%.*s' is cut, too long or of "
+                             "an unknown kind, near byte %zu",
+                             (unsigned long long)i, (int)shown,
                              shown > 0 ? (const char *)entry->key.data : "", cursor->at);
         }
         file->entry_count++;
@@ -134,8 +135,10 @@ static enum status read_tensor(struct cursor *cursor, struct gguf_tensor *tensor
     uint32_t dims = 0;
     if (!take_string(cursor, &name) || name.size == 0 || name.size >= GGUF_NAME_BYTES ||
         memchr(name.data, '\0', name.size) != NULL) {
-        return error_set(err, STATUS_CONFIG, "tensor name is cut, empty or longer than %u bytes, "
-                         "near byte %zu", GGUF_NAME_BYTES - 1, cursor->at);
+        return error_set(err, STATUS_CONFIG,
+                         "tensor name is cut, empty or longer than %u bytes, "
+                         "near byte %zu",
+                         GGUF_NAME_BYTES - 1, cursor->at);
     }
     memcpy(tensor->name, name.data, name.size);
     if (!take_u32(cursor, &dims) || dims < 1 || dims > 4) {
@@ -159,13 +162,16 @@ static enum status read_tensor(struct cursor *cursor, struct gguf_tensor *tensor
     }
     size_t block = gguf_block_values(tensor->type);
     if (block == 0) {
-        return error_set(err, STATUS_CONFIG, "tensor '%s' has type %s (%u), which is not supported: "
-                         "expected one of %s", tensor->name, gguf_type_name(tensor->type),
-                         tensor->type, GGUF_TYPES_TEXT);
+        return error_set(err, STATUS_CONFIG,
+                         "tensor '%s' has type %s (%u), which is not supported: "
+                         "expected one of %s",
+                         tensor->name, gguf_type_name(tensor->type), tensor->type, GGUF_TYPES_TEXT);
     }
     if (tensor->sizes[0] % block != 0) {
-        return error_set(err, STATUS_CONFIG, "tensor '%s': rows of %llu values are not whole blocks "
-                         "of %zu", tensor->name, (unsigned long long)tensor->sizes[0], block);
+        return error_set(err, STATUS_CONFIG,
+                         "tensor '%s': rows of %llu values are not whole blocks "
+                         "of %zu",
+                         tensor->name, (unsigned long long)tensor->sizes[0], block);
     }
     tensor->bytes.size = (size_t)(values / block) * gguf_block_bytes(tensor->type);
     return STATUS_OK;
@@ -183,9 +189,11 @@ static enum status place_tensors(struct gguf *file, const uint64_t *offsets, siz
         struct gguf_tensor *tensor = &file->tensors[i];
         if (offsets[i] % alignment != 0 || offsets[i] > section ||
             tensor->bytes.size > section - (size_t)offsets[i]) {
-            return error_set(err, STATUS_CONFIG, "tensor '%s': %zu bytes at data offset %llu do not "
-                             "lie in the file (data section of %zu bytes)", tensor->name,
-                             tensor->bytes.size, (unsigned long long)offsets[i], section);
+            return error_set(err, STATUS_CONFIG,
+                             "tensor '%s': %zu bytes at data offset %llu do not "
+                             "lie in the file (data section of %zu bytes)",
+                             tensor->name, tensor->bytes.size, (unsigned long long)offsets[i],
+                             section);
         }
         tensor->bytes.data = file->bytes.data + data + (size_t)offsets[i];
     }
@@ -240,8 +248,10 @@ static enum status read_head(struct gguf *file, struct error *err) {
         return error_set(err, STATUS_CONFIG, "not a GGUF file: it does not begin with 'GGUF'");
     }
     if (!take_u32(&cursor, &version) || version < 2 || version > 3) {
-        return error_set(err, STATUS_CONFIG, "GGUF version %u is not supported, expected 2 or 3 in "
-                         "little-endian order", version);
+        return error_set(err, STATUS_CONFIG,
+                         "GGUF version %u is not supported, expected 2 or 3 in "
+                         "little-endian order",
+                         version);
     }
     if (!take_u64(&cursor, &tensors) || tensors > GGUF_TENSORS_MAX) {
         return error_set(err, STATUS_CONFIG, "tensor count %llu is cut or above %u",
@@ -334,8 +344,8 @@ bool gguf_integer(const struct gguf_entry *entry, int64_t *ret_integer) {
     for (size_t i = 0; i < entry->bytes.size; i++) {
         raw |= (uint64_t)entry->bytes.data[i] << (8 * i);
     }
-    bool is_signed = entry->kind == GGUF_I8 || entry->kind == GGUF_I16 ||
-                     entry->kind == GGUF_I32 || entry->kind == GGUF_I64;
+    bool is_signed = entry->kind == GGUF_I8 || entry->kind == GGUF_I16 || entry->kind == GGUF_I32 ||
+                     entry->kind == GGUF_I64;
     unsigned shift = (unsigned)(64 - 8 * entry->bytes.size);
     if (is_signed) {
         *ret_integer = (int64_t)(raw << shift) >> shift; /* sign-extended */

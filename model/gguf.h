@@ -7,8 +7,9 @@
  *   tensors   string name, u32 dims, u64 sizes (innermost first), u32 type, u64 offset
  *   padding to general.alignment (32), then the data, offsets relative to here
  *
- * Source: the GGUF specification of the ggml project. All little-endian. Everything is bounds-checked
- * at open, so that later access cannot leave the mapping. Errors are CONFIG and name file and field.
+ * Source: the GGUF specification of the ggml project. All little-endian. Everything is
+ * bounds-checked at open, so that later access cannot leave the mapping. Errors are CONFIG and
+ * name file and field.
  */
 #ifndef MODEL_GGUF_H
 #define MODEL_GGUF_H
@@ -19,30 +20,41 @@
 #include "base/bytes.h"
 #include "base/status.h"
 
-#define GGUF_ENTRIES_MAX  4096u
-#define GGUF_TENSORS_MAX  65536u
+#define GGUF_ENTRIES_MAX      4096u
+#define GGUF_TENSORS_MAX      65536u
 #define GGUF_STRING_BYTES_MAX (16u * 1024u * 1024u) /* chat templates and regular expressions */
-#define GGUF_NAME_BYTES   64u                       /* GGML_MAX_NAME, with the NUL */
+#define GGUF_NAME_BYTES       64u                   /* GGML_MAX_NAME, with the NUL */
 
 enum gguf_kind {
-    GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL,
-    GGUF_STRING, GGUF_ARRAY, GGUF_U64, GGUF_I64, GGUF_F64,
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64,
 };
 
 struct gguf_entry {
-    struct span key;        /* borrows: from the file */
+    struct span key; /* borrows: from the file */
     enum gguf_kind kind;
     enum gguf_kind element; /* of an array; arrays of arrays are refused */
     uint64_t count;         /* elements of an array; 1 otherwise */
-    struct span bytes;      /* the value; a string without its size; an array's elements as stored */
+    struct span bytes; /* the value; a string without its size; an array's elements as stored */
 };
 
 struct gguf_tensor {
     char name[GGUF_NAME_BYTES];
-    int dims;               /* 1 to 4 */
-    uint64_t sizes[4];      /* innermost first, unused ones 1 */
-    uint32_t type;          /* enum gguf_type of gguf_dequant.h, checked to be known */
-    struct span bytes;      /* borrows: from the file */
+    int dims;          /* 1 to 4 */
+    uint64_t sizes[4]; /* innermost first, unused ones 1 */
+    uint32_t type;     /* enum gguf_type of gguf_dequant.h, checked to be known */
+    struct span bytes; /* borrows: from the file */
 };
 
 struct gguf; /* hides the mapping */
@@ -67,7 +79,8 @@ bool gguf_real(const struct gguf_entry *entry, double *ret_real);
 bool gguf_bool(const struct gguf_entry *entry, bool *ret_bool);
 bool gguf_string(const struct gguf_entry *entry, struct span *ret_text);
 
-/* Walks an array of strings: *at starts at 0; false after the last. entry is an array of strings. */
+/* Walks an array of strings: *at starts at 0; false after the last. entry is an array of
+ * strings. */
 bool gguf_next_string(const struct gguf_entry *entry, size_t *at, struct span *ret_text);
 
 #endif

@@ -106,7 +106,7 @@ static void decode_q5_k(const uint8_t *block, float *ret_values) {
 static void decode_q6_k(const uint8_t *block, float *ret_values) {
     const float d = get_f16le(block + 208);
     for (int i = 0; i < 256; i++) {
-        const int half = i / 128;       /* each half: 64 bytes of nibbles, 32 of tops */
+        const int half = i / 128; /* each half: 64 bytes of nibbles, 32 of tops */
         const int quarter = i % 128 / 32;
         const int lane = i % 32;
         const uint8_t *nibbles = block + 64 * half + 32 * (quarter % 2);

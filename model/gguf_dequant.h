@@ -12,7 +12,8 @@
  *   Q5_K   256     176    the same with 32 bytes of fifth bits                 d s q - m t
  *   Q6_K   256     210    128 nibbles, 64 x 2-bit tops, 16 x i8 scales, f16 d  d s (q - 32)
  *
- * Low nibbles come first: value i of a 32-block is the low half of byte i, value i+16 the high half.
+ * Low nibbles come first: value i of a 32-block is the low half of byte i, value i+16 the high
+ * half.
  */
 #ifndef MODEL_GGUF_DEQUANT_H
 #define MODEL_GGUF_DEQUANT_H

@@ -3,8 +3,8 @@
  * hf_config.c - reads what the forward pass needs from config.json, and refuses what it lacks.
  *
  * Defaults are those of the transformers classes LlamaConfig, MistralConfig, Qwen2Config and
- * Qwen3Config. Newer files hold the rotary settings in "rope_parameters", older ones in "rope_theta"
- * and "rope_scaling"; both are read.
+ * Qwen3Config. Newer files hold the rotary settings in "rope_parameters", older ones in
+ * "rope_theta" and "rope_scaling"; both are read.
  */
 #include "model/hf_config.h"
 
@@ -55,8 +55,8 @@ static bool is_set(const struct json_value *config, const char *field) {
     return found != NULL && json_kind(found) != JSON_NULL;
 }
 
-static enum status read_architecture(const struct json_value *config,
-                                     struct model_description *d, struct error *err) {
+static enum status read_architecture(const struct json_value *config, struct model_description *d,
+                                     struct error *err) {
     static const char *const known[] = {"llama", "mistral", "qwen2", "qwen3"};
     struct span type = span_of("missing");
     bool named = json_string(json_member(config, "model_type"), &type);
@@ -66,9 +66,10 @@ static enum status read_architecture(const struct json_value *config,
             return STATUS_OK;
         }
     }
-    return error_set(err, STATUS_CONFIG, "field 'model_type' is '%.*s', expected llama, mistral, "
-                     "qwen2 or qwen3", type.size < 40 ? (int)type.size : 40,
-                     (const char *)type.data);
+    return error_set(err, STATUS_CONFIG,
+                     "field 'model_type' is '%.*s', expected llama, mistral, "
+                     "qwen2 or qwen3",
+                     type.size < 40 ? (int)type.size : 40, (const char *)type.data);
 }
 
 static enum status read_sizes(const struct json_value *config, struct model_description *d,
@@ -77,9 +78,8 @@ static enum status read_sizes(const struct json_value *config, struct model_desc
         const char *field;
         int *value;
     } const fields[] = {
-        {"num_hidden_layers", &d->L},   {"hidden_size", &d->C},
-        {"num_attention_heads", &d->H}, {"intermediate_size", &d->F},
-        {"vocab_size", &d->V},
+        {"num_hidden_layers", &d->L}, {"hidden_size", &d->C}, {"num_attention_heads", &d->H},
+        {"intermediate_size", &d->F}, {"vocab_size", &d->V},
     };
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         enum status status = read_integer(config, fields[i].field, true, fields[i].value, err);
@@ -114,9 +114,10 @@ static enum status read_rope_scaling(const struct json_value *rope, struct model
         return STATUS_OK;
     }
     if (!span_equal(type, span_of("llama3"))) {
-        return error_set(err, STATUS_CONFIG, "rope scaling has type '%.*s', expected default, "
-                         "linear or llama3", type.size < 40 ? (int)type.size : 40,
-                         (const char *)type.data);
+        return error_set(err, STATUS_CONFIG,
+                         "rope scaling has type '%.*s', expected default, "
+                         "linear or llama3",
+                         type.size < 40 ? (int)type.size : 40, (const char *)type.data);
     }
     d->rope_scaling = ROPE_LLAMA3;
     status = read_real(rope, "low_freq_factor", true, &d->rope_low, err);
@@ -145,16 +146,17 @@ static enum status read_rope(const struct json_value *config, struct model_descr
 }
 
 /* A window narrower than the context, where the architecture uses it. */
-static enum status check_window(const struct json_value *config,
-                                const struct model_description *d, struct error *err) {
+static enum status check_window(const struct json_value *config, const struct model_description *d,
+                                struct error *err) {
     const struct json_value *types = json_member(config, "layer_types");
     for (size_t i = 0; i < json_size(types); i++) {
         struct span type = span_of("");
         if (json_string(json_element(types, i), &type) &&
             !span_equal(type, span_of("full_attention"))) {
-            return error_set(err, STATUS_CONFIG, "field 'layer_types': layer %zu is '%.*s', "
-                             "expected full_attention", i, type.size < 40 ? (int)type.size : 40,
-                             (const char *)type.data);
+            return error_set(err, STATUS_CONFIG,
+                             "field 'layer_types': layer %zu is '%.*s', "
+                             "expected full_attention",
+                             i, type.size < 40 ? (int)type.size : 40, (const char *)type.data);
         }
     }
     bool qwen = strncmp(d->architecture, "qwen", 4) == 0;
@@ -163,14 +165,16 @@ static enum status check_window(const struct json_value *config,
     enum status status = read_integer(config, "sliding_window", false, &window, err);
     if (status != STATUS_OK) { return status; }
     if (window < d->context) {
-        return error_set(err, STATUS_CONFIG, "field 'sliding_window' is %d below the context of "
-                         "%d: sliding windows are not supported", window, d->context);
+        return error_set(err, STATUS_CONFIG,
+                         "field 'sliding_window' is %d below the context of "
+                         "%d: sliding windows are not supported",
+                         window, d->context);
     }
     return STATUS_OK;
 }
 
-static enum status check_refused(const struct json_value *config,
-                                 const struct model_description *d, struct error *err) {
+static enum status check_refused(const struct json_value *config, const struct model_description *d,
+                                 struct error *err) {
     static const char *const set[] = {"quantization_config", "num_local_experts", "num_experts"};
     static const char *const truths[] = {"attention_bias", "mlp_bias"};
     for (size_t i = 0; i < sizeof set / sizeof set[0]; i++) {

@@ -10,9 +10,9 @@
 
 #define HF_CONFIG_BYTES_MAX (1024u * 1024u)
 
-/* model_type llama, mistral, qwen2 or qwen3. A field that would change the forward pass in a way this
- * one does not have (sliding window, other activation, attention_bias of Llama, experts, quantised
- * weights, partial rotary) is refused by name. CONFIG. */
+/* model_type llama, mistral, qwen2 or qwen3. A field that would change the forward pass in a way
+ * this one does not have (sliding window, other activation, attention_bias of Llama, experts,
+ * quantised weights, partial rotary) is refused by name. CONFIG. */
 MUST_CHECK enum status hf_config_parse(struct span text, struct model_description *ret_description,
                                        struct error *err);
 

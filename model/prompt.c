@@ -3,8 +3,8 @@
  * prompt.c - a template tokenised once; a prompt is then copied from pieces.
  *
  * Pieces are tokenised by themselves: the ids of a title do not depend on what stands beside it, so
- * they are made once an item. A prompt is filled from the newest item backwards to find how many fit,
- * then written forwards.
+ * they are made once an item. A prompt is filled from the newest item backwards to find how many
+ * fit, then written forwards.
  */
 #include "model/prompt.h"
 
@@ -15,8 +15,8 @@
 #include "model/prompt_parse.h"
 
 #define PIECE_TOKENS_MAX 512
-#define TITLE_BYTES_MAX  512u  /* as far as a title is read */
-#define TITLE_IDS        2048  /* more than 512 bytes give, some normal forms grow */
+#define TITLE_BYTES_MAX  512u /* as far as a title is read */
+#define TITLE_IDS        2048 /* more than 512 bytes give, some normal forms grow */
 
 /* Tokens of a stretch of fixed text. */
 struct prompt_piece {
@@ -53,8 +53,8 @@ static enum status piece_encode(const struct prompt_template *template,
     return error_wrap(err, "line %d: section", section->line);
 }
 
-/* Byte-level vocabularies hold words with the space in front of them (" Story"), so a space at the end
- * of a text belongs to the title behind it. True when there was one; it is cut off. */
+/* Byte-level vocabularies hold words with the space in front of them (" Story"), so a space at the
+ * end of a text belongs to the title behind it. True when there was one; it is cut off. */
 static bool cut_space(const struct prompt_text *section, struct prompt_part *part) {
     if (part->end == part->begin || section->text[part->end - 1] != ' ') { return false; }
     part->end--;
@@ -83,7 +83,7 @@ static enum status encode_body(struct prompt_template *template, const struct pr
                          PIECE_TOKENS_MAX - 1);
     }
     memmove(template->before.ids + 1, template->before.ids,
-            (size_t)template->before.count * sizeof *template->before.ids);
+            (size_t) template->before.count * sizeof *template->before.ids);
     template->before.ids[0] = bos;
     template->before.count++;
     return STATUS_OK;
@@ -96,8 +96,7 @@ static enum status encode_item(struct prompt_template *template, const struct pr
         if (item->parts[i].kind == PROMPT_PART_TOKEN) { template->has_tokens = true; }
         if (item->parts[i].kind != PROMPT_PART_TEXT) { continue; }
         struct prompt_part part = item->parts[i];
-        bool title_next =
-            i + 1 < item->part_count && item->parts[i + 1].kind == PROMPT_PART_TITLE;
+        bool title_next = i + 1 < item->part_count && item->parts[i + 1].kind == PROMPT_PART_TITLE;
         if (title_next) { template->title_space = cut_space(item, &part); }
         enum status status = piece_encode(template, item, part, &template->item_texts[i], err);
         if (status != STATUS_OK) { return status; }
@@ -204,7 +203,7 @@ int prompt_template_has_item_tokens(const struct prompt_template *template) {
     return template->has_tokens;
 }
 
-/* ---- titles --------------------------------------------------------------------------------------- */
+/* ---- titles ---------------------------------------------------------------------------------- */
 
 /* Copies at most TITLE_BYTES_MAX bytes of a title, whole characters, runs of ASCII white space and
  * control characters as one space, none at the ends; with `space`, one in front. Returns the bytes
@@ -241,8 +240,8 @@ enum status prompt_title_tokens(const struct prompt_template *template, struct s
     int count = 0;
     if (!span_is_utf8(title)) { return error_set(err, STATUS_MALFORMED, "title is not UTF-8"); }
     size_t size = title_clean(title, template->title_space, text);
-    enum status status = tokenizer_encode(template->tokenizer, span_make(text, size), ids,
-                                          TITLE_IDS, &count, err);
+    enum status status =
+        tokenizer_encode(template->tokenizer, span_make(text, size), ids, TITLE_IDS, &count, err);
     if (status != STATUS_OK) { return error_wrap(err, "title"); }
     if (count > TITLE_TOKENS_MAX) { count = TITLE_TOKENS_MAX; }
     ret_tokens->count = count;
@@ -266,7 +265,7 @@ enum status prompt_candidate(const struct prompt_template *template,
     return STATUS_OK;
 }
 
-/* ---- prompts -------------------------------------------------------------------------------------- */
+/* ---- prompts --------------------------------------------------------------------------------- */
 
 static int item_tokens_count(const struct prompt_template *template,
                              const struct title_tokens *title) {

@@ -3,9 +3,9 @@
  * prompt.h - a user's history as tokens, by a template from a file.
  *
  * Template file (ops/prompts.txt explains and is also compiled in): sections [NAME] with {history},
- * [NAME.item] with {title} and {item_token}, [NAME.separator], [NAME.empty], [NAME.end]. The item token
- * is a placeholder whose embedding the projector writes; without it the prompt is text alone, and an
- * item without a title is left out.
+ * [NAME.item] with {title} and {item_token}, [NAME.separator], [NAME.empty], [NAME.end]. The item
+ * token is a placeholder whose embedding the projector writes; without it the prompt is text
+ * alone, and an item without a title is left out.
  *
  *   before ▸ item ▸ separator ▸ item ▸ ... ▸ after       each piece tokenised by itself, once
  *
@@ -21,18 +21,18 @@
 #include "base/status.h"
 #include "model/tokenizer.h"
 
-#define PROMPT_TOKENS_MAX   1024
-#define PROMPT_ITEMS_MAX    64
-#define TITLE_TOKENS_MAX    48 /* longer titles are cut */
+#define PROMPT_TOKENS_MAX 1024
+#define PROMPT_ITEMS_MAX  64
+#define TITLE_TOKENS_MAX  48 /* longer titles are cut */
 
 struct prompt_template; /* tokenised pieces */
 
 struct prompt {
-    int count;                              /* tokens */
+    int count; /* tokens */
     int32_t tokens[PROMPT_TOKENS_MAX];
-    int item_count;                         /* placeholders written */
-    int32_t item_rows[PROMPT_ITEMS_MAX];    /* token index of each item's placeholder */
-    uint32_t items[PROMPT_ITEMS_MAX];       /* and the item it stands for */
+    int item_count;                      /* placeholders written */
+    int32_t item_rows[PROMPT_ITEMS_MAX]; /* token index of each item's placeholder */
+    uint32_t items[PROMPT_ITEMS_MAX];    /* and the item it stands for */
 };
 
 /* The template "stream". path NULL: the compiled-in file. CONFIG names line and what is wrong. The
@@ -49,7 +49,8 @@ void prompt_template_close(struct prompt_template *template);
 /* True when the template writes item tokens. */
 int prompt_template_has_item_tokens(const struct prompt_template *template);
 
-/* One item's title as ids, white space runs as one space; empty for an item without title (then only its item token stands). */
+/* One item's title as ids, white space runs as one space; empty for an item without title (then
+ * only its item token stands). */
 struct title_tokens {
     int count;
     int32_t ids[TITLE_TOKENS_MAX];
@@ -59,8 +60,8 @@ MUST_CHECK enum status prompt_title_tokens(const struct prompt_template *templat
                                            struct error *err);
 
 /* Builds the prompt of a history: items[i] with titles[i], oldest first. When it would exceed
- * tokens_max (<= PROMPT_TOKENS_MAX) or PROMPT_ITEMS_MAX the oldest items are left out; count 0 gives
- * the empty history. LIMIT: not even the empty prompt fits. */
+ * tokens_max (<= PROMPT_TOKENS_MAX) or PROMPT_ITEMS_MAX the oldest items are left out; count 0
+ * gives the empty history. LIMIT: not even the empty prompt fits. */
 MUST_CHECK enum status prompt_build(const struct prompt_template *template, const uint32_t *items,
                                     const struct title_tokens *const *titles, int count,
                                     int tokens_max, struct prompt *ret_prompt, struct error *err);

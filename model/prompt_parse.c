@@ -10,7 +10,7 @@
 #define PROMPT_NAME_BYTES 64u
 
 static const char *const section_suffixes[PROMPT_SECTION_COUNT] = {
-    [PROMPT_BODY] = "", [PROMPT_ITEM] = ".item", [PROMPT_SEPARATOR] = ".separator",
+    [PROMPT_BODY] = "",        [PROMPT_ITEM] = ".item", [PROMPT_SEPARATOR] = ".separator",
     [PROMPT_EMPTY] = ".empty", [PROMPT_END] = ".end",
 };
 
@@ -50,9 +50,10 @@ static enum status open_section(struct prompt_reader *reader, struct span line) 
         reader->open->line = reader->line;
         return STATUS_OK;
     }
-    return error_set(reader->err, STATUS_CONFIG, "line %d: section [%.*s] is unknown, expected "
-                     "[%s] or .item .separator .empty .end behind it", reader->line,
-                     SPAN_ARG(found), reader->name);
+    return error_set(reader->err, STATUS_CONFIG,
+                     "line %d: section [%.*s] is unknown, expected "
+                     "[%s] or .item .separator .empty .end behind it",
+                     reader->line, SPAN_ARG(found), reader->name);
 }
 
 static enum status part_add(struct prompt_reader *reader, enum prompt_part_kind kind) {
@@ -67,8 +68,7 @@ static enum status part_add(struct prompt_reader *reader, enum prompt_part_kind 
 
 static enum status character_add(struct prompt_reader *reader, uint8_t character) {
     struct prompt_text *open = reader->open;
-    bool text = open->part_count > 0 &&
-                open->parts[open->part_count - 1].kind == PROMPT_PART_TEXT;
+    bool text = open->part_count > 0 && open->parts[open->part_count - 1].kind == PROMPT_PART_TEXT;
     if (!text) {
         enum status status = part_add(reader, PROMPT_PART_TEXT);
         if (status != STATUS_OK) { return status; }
@@ -121,10 +121,12 @@ static enum status placeholder_add(struct prompt_reader *reader, struct span res
         *ret_size = size;
         return part_add(reader, known[i].kind);
     }
-    return error_set(reader->err, STATUS_CONFIG, "line %d: '%.*s' is no placeholder of this "
+    return error_set(reader->err, STATUS_CONFIG,
+                     "line %d: '%.*s' is no placeholder of this "
                      "section; {history} belongs in [%s], {title} and {item_token} in [%s.item], "
-                     "\\{ writes a brace", reader->line, rest.size < 16 ? (int)rest.size : 16,
-                     (const char *)rest.data, reader->name, reader->name);
+                     "\\{ writes a brace",
+                     reader->line, rest.size < 16 ? (int)rest.size : 16, (const char *)rest.data,
+                     reader->name, reader->name);
 }
 
 static enum status line_add(struct prompt_reader *reader, struct span line) {
@@ -138,10 +140,11 @@ static enum status line_add(struct prompt_reader *reader, struct span line) {
         } else if (c == '\\') {
             uint8_t escaped = i + 1 < line.size ? escape_of(line.data[i + 1]) : 0;
             size = 2;
-            status = escaped != 0
-                         ? character_add(reader, escaped)
-                         : error_set(reader->err, STATUS_CONFIG, "line %d: unknown escape, expected "
-                                     "\\n \\t \\s \\\\ \\{ \\[ or \\#", reader->line);
+            status = escaped != 0 ? character_add(reader, escaped)
+                                  : error_set(reader->err, STATUS_CONFIG,
+                                              "line %d: unknown escape, expected "
+                                              "\\n \\t \\s \\\\ \\{ \\[ or \\#",
+                                              reader->line);
         } else {
             status = character_add(reader, c);
         }
@@ -156,8 +159,8 @@ static enum status read_line(struct prompt_reader *reader, struct span line) {
     if (line.size == 0 || line.data[0] == '#') { return STATUS_OK; }
     if (line.data[0] == '[') { return open_section(reader, line); }
     if (!reader->inside) {
-        return error_set(reader->err, STATUS_CONFIG, "line %d: text in front of the first [section]",
-                         reader->line);
+        return error_set(reader->err, STATUS_CONFIG,
+                         "line %d: text in front of the first [section]", reader->line);
     }
     return reader->open != NULL ? line_add(reader, line) : STATUS_OK;
 }
@@ -182,15 +185,16 @@ static enum status check_sections(const struct prompt_reader *reader) {
                          body->line, reader->name);
     }
     if (!has_part(item, PROMPT_PART_TITLE) && !has_part(item, PROMPT_PART_TOKEN)) {
-        return error_set(reader->err, STATUS_CONFIG, "line %d: section [%s.item] has neither "
-                         "{title} nor {item_token}", item->line, reader->name);
+        return error_set(reader->err, STATUS_CONFIG,
+                         "line %d: section [%s.item] has neither "
+                         "{title} nor {item_token}",
+                         item->line, reader->name);
     }
     return STATUS_OK;
 }
 
 enum status prompt_parse(struct span file, const char *name,
-                         struct prompt_text ret_sections[PROMPT_SECTION_COUNT],
-                         struct error *err) {
+                         struct prompt_text ret_sections[PROMPT_SECTION_COUNT], struct error *err) {
     assert(name != NULL && err != NULL);
     if (!span_is_utf8(file) || (file.size > 0 && memchr(file.data, '\0', file.size) != NULL)) {
         return error_set(err, STATUS_CONFIG, "it is not UTF-8 text");

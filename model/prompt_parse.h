@@ -22,7 +22,12 @@ enum prompt_section {
 #define PROMPT_SECTION_COUNT 5
 
 /* What a section's text consists of, in order. */
-enum prompt_part_kind { PROMPT_PART_TEXT, PROMPT_PART_HISTORY, PROMPT_PART_TITLE, PROMPT_PART_TOKEN };
+enum prompt_part_kind {
+    PROMPT_PART_TEXT,
+    PROMPT_PART_HISTORY,
+    PROMPT_PART_TITLE,
+    PROMPT_PART_TOKEN
+};
 #define PROMPT_PARTS_MAX 8
 
 struct prompt_part {
@@ -40,7 +45,8 @@ struct prompt_text {
 };
 
 /* Cuts file into the sections of the template `name`. CONFIG with the line and what is wrong there:
- * unknown section or placeholder, a section twice, body without {history}, item without {title}... */
+ * unknown section or placeholder, a section twice, body without {history}, item without
+ * {title}... */
 MUST_CHECK enum status prompt_parse(struct span file, const char *name,
                                     struct prompt_text ret_sections[PROMPT_SECTION_COUNT],
                                     struct error *err);

@@ -2,7 +2,8 @@
  *
  * safetensors.c - reads Hugging Face's tensor files. Writing is safetensors_write.c.
  *
- *   u64 header size │ JSON {"name":{"dtype":..,"shape":[..],"data_offsets":[first,end]},..} │ data
+ *   u64 header size │ JSON {"name":{"dtype":..,"shape":[..],"data_offsets":[first,end]},..} │
+ * data
  *
  * Source: the safetensors format description. Offsets are relative to the data; the tensors must
  * tile it without holes or overlap, so every byte of the file is accounted for.
@@ -35,7 +36,7 @@ struct dtype_size {
 
 unsigned safetensors_dtype_bytes(const char *dtype) {
     static const struct dtype_size sizes[] = {
-        {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"F64", 8}, {"I64", 8}, {"I32", 4},  {"I16", 2},
+        {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"F64", 8}, {"I64", 8}, {"I32", 4}, {"I16", 2},
         {"I8", 1},  {"U8", 1},  {"BOOL", 1}, {"U16", 2}, {"U32", 4}, {"U64", 8},
     };
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -53,8 +54,7 @@ struct header_reader {
 };
 
 /* "data_offsets": [first, end], inside the data and of the tensor's size. */
-static enum status read_offsets(const struct header_reader *reader,
-                                const struct json_value *value,
+static enum status read_offsets(const struct header_reader *reader, const struct json_value *value,
                                 struct safetensors_entry *entry) {
     const struct json_value *offsets = json_member(value, "data_offsets");
     int64_t first = -1;
@@ -62,13 +62,16 @@ static enum status read_offsets(const struct header_reader *reader,
     bool good = json_size(offsets) == 2 && json_integer(json_element(offsets, 0), &first) &&
                 json_integer(json_element(offsets, 1), &end);
     if (!good || first < 0 || end < first || (uint64_t)end > reader->data.size) {
-        return error_set(reader->err, STATUS_CONFIG, "tensor '%s': data_offsets do not lie in the "
-                         "file's %zu bytes of data", entry->name, reader->data.size);
+        return error_set(reader->err, STATUS_CONFIG,
+                         "tensor '%s': data_offsets do not lie in the "
+                         "file's %zu bytes of data",
+                         entry->name, reader->data.size);
     }
     if ((uint64_t)(end - first) != entry->bytes) {
-        return error_set(reader->err, STATUS_CONFIG, "tensor '%s': data_offsets hold %lld bytes, "
-                         "dtype and shape ask for %zu", entry->name, (long long)(end - first),
-                         entry->bytes);
+        return error_set(reader->err, STATUS_CONFIG,
+                         "tensor '%s': data_offsets hold %lld bytes, "
+                         "dtype and shape ask for %zu",
+                         entry->name, (long long)(end - first), entry->bytes);
     }
     entry->data = reader->data.data + first;
     return STATUS_OK;
@@ -96,8 +99,8 @@ static enum status read_entry(const struct header_reader *reader, struct span na
 
     const struct json_value *shape = json_member(value, "shape");
     if (shape == NULL || json_kind(shape) != JSON_ARRAY || json_size(shape) > 4) {
-        return error_set(err, STATUS_CONFIG, "tensor '%s': shape is not an array of at most 4 sizes",
-                         entry->name);
+        return error_set(err, STATUS_CONFIG,
+                         "tensor '%s': shape is not an array of at most 4 sizes", entry->name);
     }
     entry->dims = (int)json_size(shape);
     entry->bytes = unit;
@@ -145,8 +148,10 @@ static enum status check_tiling(struct safetensors *file, struct span data, stru
     for (int i = 0; i < file->count; i++) {
         const struct safetensors_entry *entry = &file->entries[i];
         if ((const uint8_t *)entry->data != data.data + at) {
-            return error_set(err, STATUS_CONFIG, "tensor '%s' leaves a hole or overlaps another at "
-                             "data byte %zu", entry->name, at);
+            return error_set(err, STATUS_CONFIG,
+                             "tensor '%s' leaves a hole or overlaps another at "
+                             "data byte %zu",
+                             entry->name, at);
         }
         at += entry->bytes;
     }
@@ -168,9 +173,10 @@ static enum status read_header(struct safetensors *file, struct error *err) {
     struct json_value *header = NULL;
     uint64_t size = file->bytes.size >= 8 ? get_u64le(file->bytes.data) : 0;
     if (size < 2 || size > HEADER_BYTES_MAX || size > file->bytes.size - 8) {
-        return error_set(err, STATUS_CONFIG, "header of %llu bytes in a file of %zu: expected 2 to "
-                         "%u bytes inside the file", (unsigned long long)size, file->bytes.size,
-                         HEADER_BYTES_MAX);
+        return error_set(err, STATUS_CONFIG,
+                         "header of %llu bytes in a file of %zu: expected 2 to "
+                         "%u bytes inside the file",
+                         (unsigned long long)size, file->bytes.size, HEADER_BYTES_MAX);
     }
     struct span text = span_make(file->bytes.data + 8, (size_t)size);
     enum status status = json_parse(text, &header, err);
@@ -260,7 +266,6 @@ static int compare_key(const void *key, const void *entry) {
     return strcmp(key, ((const struct safetensors_entry *)entry)->name);
 }
 
-const struct safetensors_entry *safetensors_find(const struct safetensors *file,
-                                                 const char *name) {
+const struct safetensors_entry *safetensors_find(const struct safetensors *file, const char *name) {
     return bsearch(name, file->entries, (size_t)file->count, sizeof *file->entries, compare_key);
 }

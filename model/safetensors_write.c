@@ -3,8 +3,9 @@
  * safetensors_write.c - the same tensors always give the same bytes.
  *
  * Header keys are sorted by name, "__metadata__" first; the header is padded with spaces to a
- * multiple of 8, as the format allows, so that the data begins aligned. Data follows in header order
- * without holes: sorted by name, which keeps F32 tensors 4-byte aligned (8 where sizes are even).
+ * multiple of 8, as the format allows, so that the data begins aligned. Data follows in header
+ * order without holes: sorted by name, which keeps F32 tensors 4-byte aligned (8 where sizes are
+ * even).
  */
 #include "model/safetensors.h"
 
@@ -50,9 +51,8 @@ static enum status write_metadata(struct json_writer *w, const char *const (*met
 }
 
 /* The JSON header with the eight bytes of its size in front. */
-static enum status write_header(struct buffer *out,
-                                const struct safetensors_entry *const *sorted, int count,
-                                const char *const (*metadata)[2], int metadata_count) {
+static enum status write_header(struct buffer *out, const struct safetensors_entry *const *sorted,
+                                int count, const char *const (*metadata)[2], int metadata_count) {
     uint8_t size[8] = {0};
     enum status status = buffer_append(out, size, sizeof size);
     if (status != STATUS_OK) { return status; }
@@ -109,12 +109,14 @@ enum status safetensors_write(const char *path, const struct safetensors_entry *
 
     struct buffer header = {0};
     enum status status = STATUS_NO_MEMORY;
-    const struct safetensors_entry **sorted = MEMORY_TAKE_ARRAY(const struct safetensors_entry *,
-                                                                count + 1);
+    const struct safetensors_entry **sorted =
+        MEMORY_TAKE_ARRAY(const struct safetensors_entry *, count + 1);
     struct span *pieces = MEMORY_TAKE_ARRAY(struct span, count + 1);
     if (sorted == NULL || pieces == NULL) { goto fail; }
     for (int i = 0; i < count; i++) {
-        assert(entry_agrees(&entries[i]));
+        bool agrees = entry_agrees(&entries[i]);
+        assert(agrees);
+        (void)agrees; /* read by the assert alone */
         sorted[i] = &entries[i];
     }
     qsort(sorted, (size_t)count, sizeof *sorted, compare_entries);

@@ -19,9 +19,9 @@
 #define MATCH_STEPS_MAX 10000000u /* of one match: a megabyte of white space needs a million */
 
 struct text_pattern {
-    pcre2_code *code;              /* owns */
-    pcre2_match_context *context;  /* owns */
-    bool jit;                      /* machine code is there */
+    pcre2_code *code;             /* owns */
+    pcre2_match_context *context; /* owns */
+    bool jit;                     /* machine code is there */
 };
 
 struct text_match {
@@ -43,8 +43,9 @@ static const char *translate_escape(uint8_t escaped, bool in_class) {
     switch (escaped) {
     case 's': return "\\p{wspace}";
     case 'S': return "\\P{wspace}";
-    case 'w': return in_class ? "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
-                               : "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]";
+    case 'w':
+        return in_class ? "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+                        : "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]";
     default: return NULL;
     }
 }
@@ -68,14 +69,17 @@ static enum status translate(struct span from, struct buffer *out, struct error 
             bool intersects = in_class && c == '&' && i + 1 < from.size && from.data[i + 1] == '&';
             bool nested = in_class && c == '[';
             if (intersects || nested) {
-                return error_set(err, STATUS_CONFIG, "pattern uses a class inside a class, which "
+                return error_set(err, STATUS_CONFIG,
+                                 "pattern uses a class inside a class, which "
                                  "is not supported");
             }
             if (c == '[') { in_class = true; }
             if (c == ']') { in_class = false; }
             status = buffer_append(out, &c, 1);
         }
-        if (status != STATUS_OK) { return error_set(err, status, "pattern of %zu bytes", from.size); }
+        if (status != STATUS_OK) {
+            return error_set(err, status, "pattern of %zu bytes", from.size);
+        }
     }
     return STATUS_OK;
 }
@@ -96,8 +100,8 @@ static enum status compile(struct text_pattern *pattern, struct span expression,
     }
     (void)pcre2_set_match_limit(pattern->context, MATCH_STEPS_MAX); /* always 0 */
 
-    pattern->code = pcre2_compile(expression.data, expression.size, options, &code, &place,
-                                  compiling);
+    pattern->code =
+        pcre2_compile(expression.data, expression.size, options, &code, &place, compiling);
     if (pattern->code == NULL) {
         PCRE2_UCHAR reason[128] = {0};
         (void)pcre2_get_error_message(code, reason, sizeof reason); /* cut when too long */
@@ -124,9 +128,7 @@ enum status text_pattern_compile(struct span expression, bool literal,
         return error_set(err, STATUS_CONFIG, "pattern has %zu bytes, expected 1 to %u",
                          expression.size, TEXT_PATTERN_BYTES_MAX);
     }
-    if (!span_is_utf8(expression)) {
-        return error_set(err, STATUS_CONFIG, "pattern is not UTF-8");
-    }
+    if (!span_is_utf8(expression)) { return error_set(err, STATUS_CONFIG, "pattern is not UTF-8"); }
 
     struct buffer translated = {0};
     enum status status = STATUS_NO_MEMORY;
@@ -208,8 +210,10 @@ enum status text_pattern_find(const struct text_pattern *pattern, struct text_ma
         return error_set(err, STATUS_NO_MEMORY, "matching a pattern over %zu bytes", text.size);
     }
     if (found < 0) {
-        return error_set(err, STATUS_LIMIT, "splitting %zu bytes of text takes too many steps "
-                         "(pcre2 code %d)", text.size, found);
+        return error_set(err, STATUS_LIMIT,
+                         "splitting %zu bytes of text takes too many steps "
+                         "(pcre2 code %d)",
+                         text.size, found);
     }
     const size_t *range = pcre2_get_ovector_pointer((*match)->data);
     *ret_found = true;

@@ -3,8 +3,8 @@
  * text_steps.c - runs the list of steps; each makes `next` from `pieces`, then the two are swapped.
  *
  * Semantics are those of `tokenizers`: a pattern sees one piece at a time, as if it were the whole
- * text (so that a look-ahead ends at the piece); cuts are then merged by the behaviour; empty pieces
- * vanish.
+ * text (so that a look-ahead ends at the piece); cuts are then merged by the behaviour; empty
+ * pieces vanish.
  */
 #include "model/text_steps.h"
 
@@ -39,7 +39,7 @@ enum status text_pieces_add(struct text_pieces *pieces, struct text_piece piece)
     return STATUS_OK;
 }
 
-/* ---- making the list ------------------------------------------------------------------------------ */
+/* ---- making the list ------------------------------------------------------------------------- */
 
 /* Prepares the step behind the last; it counts once steps->count is raised. */
 static enum status step_new(struct text_steps *steps, enum text_step_kind kind, struct span string,
@@ -49,8 +49,10 @@ static enum status step_new(struct text_steps *steps, enum text_step_kind kind, 
                          TEXT_STEPS_MAX);
     }
     if (string.size > TEXT_STEP_STRING_MAX || !span_is_utf8(string)) {
-        return error_set(err, STATUS_CONFIG, "a replacement of %zu bytes, expected UTF-8 of at "
-                         "most %u", string.size, TEXT_STEP_STRING_MAX);
+        return error_set(err, STATUS_CONFIG,
+                         "a replacement of %zu bytes, expected UTF-8 of at "
+                         "most %u",
+                         string.size, TEXT_STEP_STRING_MAX);
     }
     struct text_step *step = &steps->list[steps->count];
     *step = (struct text_step){.kind = kind, .string_size = string.size};
@@ -111,9 +113,10 @@ void text_steps_free(struct text_steps *steps) {
     *steps = (struct text_steps){0};
 }
 
-/* ---- splitting ------------------------------------------------------------------------------------ */
+/* ---- splitting ------------------------------------------------------------------------------- */
 
-/* Adds [begin, end) of the text unless empty; `first` is inherited by what begins where piece does. */
+/* Adds [begin, end) of the text unless empty; `first` is inherited by what begins where piece
+ * does. */
 static enum status cut_add(struct text_pieces *pieces, struct text_piece piece, size_t begin,
                            size_t end, int32_t id) {
     if (begin == end) { return STATUS_OK; }
@@ -133,8 +136,7 @@ static size_t character_size(struct span text, size_t at) {
 /* Cuts a piece into delimiters (id 1) and what is between (id 0). An empty match cuts and moves on
  * by one character. */
 static enum status find_cuts(const struct text_step *step, struct text_work *work,
-                             struct text_piece piece, struct text_pieces *cuts,
-                             struct error *err) {
+                             struct text_piece piece, struct text_pieces *cuts, struct error *err) {
     struct span text = span_make(work->text.data + piece.begin, piece.end - piece.begin);
     const int32_t is_match = step->invert ? 0 : 1;
     size_t last = 0; /* end of the last cut */
@@ -144,8 +146,8 @@ static enum status find_cuts(const struct text_step *step, struct text_work *wor
         bool found = false;
         size_t begin = 0;
         size_t end = 0;
-        status = text_pattern_find(step->pattern, &work->match, text, from, &found, &begin, &end,
-                                   err);
+        status =
+            text_pattern_find(step->pattern, &work->match, text, from, &found, &begin, &end, err);
         if (status != STATUS_OK) { return status; }
         if (!found) { break; }
         status = cut_add(cuts, piece, piece.begin + last, piece.begin + begin, 1 - is_match);
@@ -192,7 +194,7 @@ static enum status run_split(const struct text_step *step, struct text_work *wor
     return STATUS_OK;
 }
 
-/* ---- rewriting ------------------------------------------------------------------------------------ */
+/* ---- rewriting ------------------------------------------------------------------------------- */
 
 static bool is_ascii(struct span text) {
     for (size_t i = 0; i < text.size; i++) {
@@ -212,9 +214,9 @@ static enum status rewrite_form(const struct text_step *step, struct text_work *
     };
     if (is_ascii(piece)) { return buffer_append(out, piece.data, piece.size); }
     const utf8proc_option_t option = (utf8proc_option_t)options[step->form];
-    utf8proc_ssize_t needed = utf8proc_decompose(
-        piece.data, (utf8proc_ssize_t)piece.size, work->points,
-        (utf8proc_ssize_t)work->point_capacity, option);
+    utf8proc_ssize_t needed =
+        utf8proc_decompose(piece.data, (utf8proc_ssize_t)piece.size, work->points,
+                           (utf8proc_ssize_t)work->point_capacity, option);
     if (needed < 0) { return STATUS_MALFORMED; }
     if ((size_t)needed >= work->point_capacity) { /* one more: re-encoding adds a NUL */
         memory_free(work->points);
@@ -232,15 +234,13 @@ static enum status rewrite_form(const struct text_step *step, struct text_work *
 }
 
 static enum status rewrite_replace(const struct text_step *step, struct text_work *work,
-                                   struct text_piece piece, struct buffer *out,
-                                   struct error *err) {
+                                   struct text_piece piece, struct buffer *out, struct error *err) {
     work->cuts.count = 0;
     enum status status = find_cuts(step, work, piece, &work->cuts, err);
     for (size_t i = 0; status == STATUS_OK && i < work->cuts.count; i++) {
         struct text_piece cut = work->cuts.list[i];
-        status = cut.id == 1
-                     ? buffer_append(out, step->string, step->string_size)
-                     : buffer_append(out, work->text.data + cut.begin, cut.end - cut.begin);
+        status = cut.id == 1 ? buffer_append(out, step->string, step->string_size)
+                             : buffer_append(out, work->text.data + cut.begin, cut.end - cut.begin);
     }
     return status;
 }
@@ -272,13 +272,13 @@ static enum status run_rewrite(const struct text_step *step, struct text_work *w
         status = rewrite_prepend(step, piece, text, out);
     }
     if (status == STATUS_OK && out->size > begin) {
-        status = text_pieces_add(&work->next, (struct text_piece){begin, out->size, piece.id,
-                                                                  piece.first});
+        status = text_pieces_add(&work->next,
+                                 (struct text_piece){begin, out->size, piece.id, piece.first});
     }
     return status == STATUS_OK ? STATUS_OK : error_set(err, status, "rewriting a text");
 }
 
-/* ---- running -------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 static enum status run_step(const struct text_step *step, struct text_work *work,
                             struct error *err) {

@@ -2,11 +2,12 @@
  *
  * text_steps.h - what happens to a text between raw bytes and words: normalising, then splitting.
  *
- *   "Ａ1 b" ──NORMAL_FORM──▶ "A1 b" ──SPLIT \p{N}──▶ "A" "1" " b" ──SPLIT pattern──▶ words
+ *   "Ａ1 b" ──NORMAL_FORM──▶ "A1 b" ──SPLIT \p{N}──▶ "A" "1" " b" ──SPLIT
+ * pattern──▶ words
  *
  * A tokenizer is a list of such steps. Each takes the pieces left by the one before; a step either
- * cuts pieces or rewrites their text. Hugging Face's named normalisers and pre-tokenizers are made of
- * these four kinds. pcre2 and utf8proc stay inside.
+ * cuts pieces or rewrites their text. Hugging Face's named normalisers and pre-tokenizers are made
+ * of these four kinds. pcre2 and utf8proc stay inside.
  */
 #ifndef MODEL_TEXT_STEPS_H
 #define MODEL_TEXT_STEPS_H
@@ -18,7 +19,7 @@
 #include "base/status.h"
 
 #define TEXT_STEPS_MAX         16
-#define TEXT_STEP_STRING_MAX   64u   /* bytes of a replacement or prefix */
+#define TEXT_STEP_STRING_MAX   64u /* bytes of a replacement or prefix */
 #define TEXT_PATTERN_BYTES_MAX 8192u
 
 enum text_step_kind { TEXT_NORMAL_FORM, TEXT_REPLACE, TEXT_PREPEND, TEXT_SPLIT };
@@ -26,25 +27,25 @@ enum text_normal_form { TEXT_NFC, TEXT_NFD, TEXT_NFKC, TEXT_NFKD };
 
 /* What becomes of a match (the "delimiter") when a piece is cut at it. */
 enum text_split_behaviour {
-    TEXT_ISOLATED,             /* a piece of its own */
+    TEXT_ISOLATED, /* a piece of its own */
     TEXT_REMOVED,
     TEXT_MERGED_WITH_PREVIOUS, /* joins the piece in front */
     TEXT_MERGED_WITH_NEXT,
-    TEXT_CONTIGUOUS,           /* neighbouring matches are one piece */
+    TEXT_CONTIGUOUS, /* neighbouring matches are one piece */
 };
 
 struct text_pattern; /* hides pcre2's code */
 
 struct text_step {
     enum text_step_kind kind;
-    enum text_normal_form form;             /* NORMAL_FORM */
-    struct text_pattern *pattern;           /* owns; SPLIT, REPLACE */
-    enum text_split_behaviour behaviour;    /* SPLIT */
-    bool invert;                            /* SPLIT: what does not match is the delimiter */
-    uint8_t string[TEXT_STEP_STRING_MAX];   /* REPLACE: the new text; PREPEND: the prefix */
-    size_t string_size;                     /* bytes */
-    bool unless_there;                      /* PREPEND: not when the piece begins with it already */
-    bool only_first;                        /* PREPEND: only to the piece the text begins with */
+    enum text_normal_form form;           /* NORMAL_FORM */
+    struct text_pattern *pattern;         /* owns; SPLIT, REPLACE */
+    enum text_split_behaviour behaviour;  /* SPLIT */
+    bool invert;                          /* SPLIT: what does not match is the delimiter */
+    uint8_t string[TEXT_STEP_STRING_MAX]; /* REPLACE: the new text; PREPEND: the prefix */
+    size_t string_size;                   /* bytes */
+    bool unless_there;                    /* PREPEND: not when the piece begins with it already */
+    bool only_first;                      /* PREPEND: only to the piece the text begins with */
 };
 
 struct text_steps {
@@ -66,14 +67,14 @@ struct text_pieces {
 
 /* Pieces and text of one encoding; zero-initialised is valid. */
 struct text_work {
-    struct span text;              /* what the pieces cut: the input, or one of the buffers */
+    struct span text; /* what the pieces cut: the input, or one of the buffers */
     struct text_pieces pieces;
-    struct text_pieces next;       /* being made by the running step */
-    struct text_pieces cuts;       /* matches of one piece: id 1 = delimiter, 0 = between */
-    struct buffer buffers[2];      /* rewritten text; one of them may be `text` */
-    int buffer;                    /* which one the next rewrite fills */
-    struct text_match *match;      /* owns; hides pcre2's match data */
-    int32_t *points;               /* owns; code points of one piece */
+    struct text_pieces next;  /* being made by the running step */
+    struct text_pieces cuts;  /* matches of one piece: id 1 = delimiter, 0 = between */
+    struct buffer buffers[2]; /* rewritten text; one of them may be `text` */
+    int buffer;               /* which one the next rewrite fills */
+    struct text_match *match; /* owns; hides pcre2's match data */
+    int32_t *points;          /* owns; code points of one piece */
     size_t point_capacity;
 };
 void text_work_free(struct text_work *work);

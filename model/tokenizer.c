@@ -88,9 +88,11 @@ static enum status parts_of_folder(const char *folder, struct tokenizer_parts *p
     status = path_join(path, folder, "tokenizer.json", err);
     if (status != STATUS_OK) { return status; }
     if (!file_exists(path) && sentencepiece) {
-        return error_set(err, STATUS_CONFIG, "'%s' holds tokenizer.model but no tokenizer.json: "
+        return error_set(err, STATUS_CONFIG,
+                         "'%s' holds tokenizer.model but no tokenizer.json: "
                          "convert it with AutoTokenizer.from_pretrained(folder)"
-                         ".save_pretrained(folder) of the Python package transformers", folder);
+                         ".save_pretrained(folder) of the Python package transformers",
+                         folder);
     }
     if (!file_exists(path)) {
         return error_set(err, STATUS_CONFIG, "'%s' holds no tokenizer.json", folder);
@@ -126,9 +128,10 @@ enum status tokenizer_open(struct checkpoint *checkpoint, struct tokenizer **ret
     }
     if (status != STATUS_OK) { goto fail; }
     if (parts.size > source->description.V) {
-        status = error_set(err, STATUS_CONFIG, "'%s': the tokenizer has ids up to %d, the model's "
-                           "vocabulary only %d", source->path, parts.size - 1,
-                           source->description.V);
+        status = error_set(err, STATUS_CONFIG,
+                           "'%s': the tokenizer has ids up to %d, the model's "
+                           "vocabulary only %d",
+                           source->path, parts.size - 1, source->description.V);
         goto fail;
     }
     status = tokenizer_of_parts(&parts, ret_tokenizer, err);
@@ -163,7 +166,7 @@ const char *tokenizer_kind(const struct tokenizer *tokenizer) {
     return bpe->byte_fallback ? "SentencePiece BPE with byte fallback" : "character BPE";
 }
 
-/* ---- encoding ------------------------------------------------------------------------------------- */
+/* ---- encoding -------------------------------------------------------------------------------- */
 
 /* From the input to words and added tokens. */
 static enum status cut_words(const struct tokenizer_parts *parts, struct text_work *work,
@@ -187,8 +190,8 @@ static enum status encode_words(const struct tokenizer_parts *parts, const struc
         struct text_piece piece = work->pieces.list[i];
         if (piece.id < 0) {
             struct span word = span_make(work->text.data + piece.begin, piece.end - piece.begin);
-            enum status status = bpe_encode(&parts->bpe, &parts->vocabulary, scratch, word, ids,
-                                            max, count, err);
+            enum status status =
+                bpe_encode(&parts->bpe, &parts->vocabulary, scratch, word, ids, max, count, err);
             if (status != STATUS_OK) { return status; }
             continue;
         }
@@ -200,8 +203,8 @@ static enum status encode_words(const struct tokenizer_parts *parts, const struc
     return STATUS_OK;
 }
 
-enum status tokenizer_encode(const struct tokenizer *tokenizer, struct span text,
-                             int32_t *ret_ids, int max, int *ret_count, struct error *err) {
+enum status tokenizer_encode(const struct tokenizer *tokenizer, struct span text, int32_t *ret_ids,
+                             int max, int *ret_count, struct error *err) {
     assert(tokenizer != NULL);
     assert(max >= 0);
 
@@ -227,7 +230,7 @@ enum status tokenizer_encode(const struct tokenizer *tokenizer, struct span text
     return status;
 }
 
-/* ---- decoding one token ------------------------------------------------------------------------- */
+/* ---- decoding one token ---------------------------------------------------------------------- */
 
 /* SentencePiece's text: U+2581 is a space, <0xXX> a byte. */
 static enum status append_sentencepiece(struct span text, struct buffer *out) {
@@ -238,8 +241,8 @@ static enum status append_sentencepiece(struct span text, struct buffer *out) {
     }
     for (size_t i = 0; i < text.size;) {
         bool mark = i + 3 <= text.size && memcmp(text.data + i, "\xe2\x96\x81", 3) == 0;
-        enum status status = mark ? buffer_append(out, " ", 1)
-                                  : buffer_append(out, text.data + i, 1);
+        enum status status =
+            mark ? buffer_append(out, " ", 1) : buffer_append(out, text.data + i, 1);
         if (status != STATUS_OK) { return status; }
         i += mark ? 3 : 1;
     }

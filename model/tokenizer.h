@@ -28,8 +28,9 @@ int tokenizer_size(const struct tokenizer *tokenizer); /* ids are 0 .. size-1 */
  * not added by tokenizer_encode; prompts begin with it. */
 int32_t tokenizer_bos(const struct tokenizer *tokenizer);
 
-/* Ids of the text, without special tokens added; special tokens written in the text are recognised as
- * HF does with add_special_tokens=False. Thread-safe for concurrent callers. LIMIT: more than max. */
+/* Ids of the text, without special tokens added; special tokens written in the text are recognised
+ * as HF does with add_special_tokens=False. Thread-safe for concurrent callers. LIMIT: more than
+ * max. */
 MUST_CHECK enum status tokenizer_encode(const struct tokenizer *tokenizer, struct span text,
                                         int32_t *ret_ids, int max, int *ret_count,
                                         struct error *err);

@@ -71,9 +71,10 @@ static enum status read_tokens(const struct gguf *file, struct tokenizer_parts *
     const struct gguf_entry *tokens = find_array(file, "tokenizer.ggml.tokens", GGUF_STRING, err);
     if (tokens == NULL) { return err->code; }
     if (tokens->count < 1 || tokens->count > VOCABULARY_TOKENS_MAX) {
-        return error_set(err, STATUS_CONFIG, "metadata 'tokenizer.ggml.tokens' holds %llu tokens, "
-                         "expected 1 to %d", (unsigned long long)tokens->count,
-                         VOCABULARY_TOKENS_MAX);
+        return error_set(err, STATUS_CONFIG,
+                         "metadata 'tokenizer.ggml.tokens' holds %llu tokens, "
+                         "expected 1 to %d",
+                         (unsigned long long)tokens->count, VOCABULARY_TOKENS_MAX);
     }
     enum status status = vocabulary_init(&parts->vocabulary, (int)tokens->count, err);
     if (status != STATUS_OK) { return status; }
@@ -83,8 +84,10 @@ static enum status read_tokens(const struct gguf *file, struct tokenizer_parts *
     struct span text;
     for (int id = 0; gguf_next_string(tokens, &at, &text); id++) {
         if (!span_is_utf8(text)) {
-            return error_set(err, STATUS_CONFIG, "metadata 'tokenizer.ggml.tokens': token %d is not "
-                             "UTF-8", id);
+            return error_set(err, STATUS_CONFIG,
+                             "metadata 'tokenizer.ggml.tokens': token %d is not "
+                             "UTF-8",
+                             id);
         }
         /* Padding tokens of some files share a text: the first one is found by it. */
         if (vocabulary_find(&parts->vocabulary, text) >= 0) { continue; }
@@ -94,15 +97,17 @@ static enum status read_tokens(const struct gguf *file, struct tokenizer_parts *
     return STATUS_OK;
 }
 
-/* Control and user-defined tokens are recognised in the text; the unknown token has its own place. */
+/* Control and user-defined tokens are recognised in the text; the unknown token has its own
+ * place. */
 static enum status read_types(const struct gguf *file, struct tokenizer_parts *parts,
                               struct error *err) {
     const struct gguf_entry *types = find_array(file, "tokenizer.ggml.token_type", GGUF_I32, err);
     if (types == NULL) { return err->code; }
     if (types->count != (uint64_t)parts->vocabulary.size) {
-        return error_set(err, STATUS_CONFIG, "metadata 'tokenizer.ggml.token_type' holds %llu "
-                         "types for %d tokens", (unsigned long long)types->count,
-                         parts->vocabulary.size);
+        return error_set(err, STATUS_CONFIG,
+                         "metadata 'tokenizer.ggml.token_type' holds %llu "
+                         "types for %d tokens",
+                         (unsigned long long)types->count, parts->vocabulary.size);
     }
     for (int id = 0; id < parts->vocabulary.size; id++) {
         uint32_t type = get_u32le(types->bytes.data + 4 * (size_t)id);
@@ -110,17 +115,14 @@ static enum status read_types(const struct gguf *file, struct tokenizer_parts *p
         if (type == GGUF_TOKEN_UNKNOWN && !parts->bpe.byte_level) { parts->bpe.unknown = id; }
         bool added = type == GGUF_TOKEN_CONTROL || type == GGUF_TOKEN_USER_DEFINED;
         if (!added || text.data == NULL) { continue; }
-        struct added_token token = {.text = text, .id = id,
-                                    .special = type == GGUF_TOKEN_CONTROL};
+        struct added_token token = {.text = text, .id = id, .special = type == GGUF_TOKEN_CONTROL};
         enum status status = added_tokens_add(&parts->added, token, err);
-        if (status != STATUS_OK) {
-            return error_wrap(err, "metadata 'tokenizer.ggml.token_type'");
-        }
+        if (status != STATUS_OK) { return error_wrap(err, "metadata 'tokenizer.ggml.token_type'"); }
     }
     return STATUS_OK;
 }
 
-/* ---- byte-level BPE ------------------------------------------------------------------------------- */
+/* ---- byte-level BPE -------------------------------------------------------------------------- */
 
 /* Adds the pair (left, right) when all three texts are tokens. */
 static bool merge_add(struct tokenizer_parts *parts, struct span left, struct span right,
@@ -149,13 +151,13 @@ static enum status read_merges(const struct gguf *file, struct tokenizer_parts *
     for (uint32_t rank = 0; gguf_next_string(merges, &at, &line); rank++) {
         const uint8_t *space = line.size > 0 ? memchr(line.data, ' ', line.size) : NULL;
         size_t left = space != NULL ? (size_t)(space - line.data) : 0;
-        bool good = space != NULL &&
-                    merge_add(parts, span_make(line.data, left),
-                              span_make(space + 1, line.size - left - 1), rank);
+        bool good = space != NULL && merge_add(parts, span_make(line.data, left),
+                                               span_make(space + 1, line.size - left - 1), rank);
         if (!good) {
-            return error_set(err, STATUS_CONFIG, "metadata 'tokenizer.ggml.merges': merge %u '%.*s' "
-                             "is not two tokens that join to a third", rank,
-                             line.size < 80 ? (int)line.size : 80, (const char *)line.data);
+            return error_set(err, STATUS_CONFIG,
+                             "metadata 'tokenizer.ggml.merges': merge %u '%.*s' "
+                             "is not two tokens that join to a third",
+                             rank, line.size < 80 ? (int)line.size : 80, (const char *)line.data);
         }
     }
     return STATUS_OK;
@@ -170,7 +172,8 @@ static enum status read_pre(const struct gguf *file, struct tokenizer_parts *par
         if (span_equal(name, span_of(pre_splits[i].name))) { pre = &pre_splits[i]; }
     }
     if (pre == NULL) {
-        return error_set(err, STATUS_CONFIG, "metadata 'tokenizer.ggml.pre' is '%.*s', expected "
+        return error_set(err, STATUS_CONFIG,
+                         "metadata 'tokenizer.ggml.pre' is '%.*s', expected "
                          "smollm, gpt-2, default, llama-bpe, llama3 or qwen2",
                          name.size < 40 ? (int)name.size : 40, (const char *)name.data);
     }
@@ -183,14 +186,15 @@ static enum status read_pre(const struct gguf *file, struct tokenizer_parts *par
                                       TEXT_ISOLATED, false, err);
     }
     if (status == STATUS_OK && prefix) {
-        return error_set(err, STATUS_CONFIG, "metadata 'tokenizer.ggml.add_space_prefix' is true, "
+        return error_set(err, STATUS_CONFIG,
+                         "metadata 'tokenizer.ggml.add_space_prefix' is true, "
                          "which byte-level tokenizers do not support");
     }
     parts->bpe.ignore_merges = pre->ignore_merges;
     return status;
 }
 
-/* ---- SentencePiece BPE ---------------------------------------------------------------------------- */
+/* ---- SentencePiece BPE ----------------------------------------------------------------------- */
 
 struct scored_token {
     float score;
@@ -222,15 +226,18 @@ static size_t token_merges(struct tokenizer_parts *parts, struct span text, uint
     return count;
 }
 
-/* SentencePiece joins the pair whose token has the best score; so ranks are places in score order. */
+/* SentencePiece joins the pair whose token has the best score; so ranks are places in score
+ * order. */
 static enum status rank_by_score(const struct gguf *file, struct tokenizer_parts *parts,
                                  struct error *err) {
     const int size = parts->vocabulary.size;
     const struct gguf_entry *scores = find_array(file, "tokenizer.ggml.scores", GGUF_F32, err);
     if (scores == NULL) { return err->code; }
     if (scores->count != (uint64_t)size) {
-        return error_set(err, STATUS_CONFIG, "metadata 'tokenizer.ggml.scores' holds %llu scores "
-                         "for %d tokens", (unsigned long long)scores->count, size);
+        return error_set(err, STATUS_CONFIG,
+                         "metadata 'tokenizer.ggml.scores' holds %llu scores "
+                         "for %d tokens",
+                         (unsigned long long)scores->count, size);
     }
     struct scored_token *order = MEMORY_TAKE_ARRAY(struct scored_token, size);
     if (order == NULL) { return error_set(err, STATUS_NO_MEMORY, "scores of %d tokens", size); }
@@ -275,7 +282,7 @@ static enum status add_sentencepiece_steps(const struct gguf *file, struct token
 static int32_t read_bos(const struct gguf *file, const struct tokenizer_parts *parts) {
     bool add = !parts->bpe.byte_level;
     int64_t id = -1;
-    (void)gguf_bool(gguf_find(file, "tokenizer.ggml.add_bos_token"), &add); /* absent: by kind */
+    (void)gguf_bool(gguf_find(file, "tokenizer.ggml.add_bos_token"), &add);  /* absent: by kind */
     (void)gguf_integer(gguf_find(file, "tokenizer.ggml.bos_token_id"), &id); /* absent: none */
     return add && id >= 0 && id < parts->size ? (int32_t)id : -1;
 }
@@ -287,9 +294,10 @@ enum status tokenizer_parts_of_gguf(const struct gguf *file, struct tokenizer_pa
     bool named = gguf_string(gguf_find(file, "tokenizer.ggml.model"), &model);
     bool byte_level = named && span_equal(model, span_of("gpt2"));
     if (!byte_level && !(named && span_equal(model, span_of("llama")))) {
-        return error_set(err, STATUS_CONFIG, "metadata 'tokenizer.ggml.model' is '%.*s', expected "
-                         "gpt2 or llama", model.size < 40 ? (int)model.size : 40,
-                         (const char *)model.data);
+        return error_set(err, STATUS_CONFIG,
+                         "metadata 'tokenizer.ggml.model' is '%.*s', expected "
+                         "gpt2 or llama",
+                         model.size < 40 ? (int)model.size : 40, (const char *)model.data);
     }
     enum status status = read_tokens(file, parts, err);
     if (status != STATUS_OK) { return status; }

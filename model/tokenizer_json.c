@@ -57,7 +57,7 @@ static enum status read_pattern(const struct json_value *object, const char *fie
     return error_set(err, STATUS_CONFIG, "field '%s.pattern' is neither String nor Regex", field);
 }
 
-/* ---- normalizer ----------------------------------------------------------------------------------- */
+/* ---- normalizer ------------------------------------------------------------------------------ */
 
 static enum status read_form(const struct json_value *object, struct text_steps *steps,
                              bool *ret_known, struct error *err) {
@@ -106,7 +106,7 @@ static enum status read_normalizer(const struct json_value *object, int depth,
     return known || status != STATUS_OK ? status : unknown_type(object, field, err);
 }
 
-/* ---- pre_tokenizer -------------------------------------------------------------------------------- */
+/* ---- pre_tokenizer --------------------------------------------------------------------------- */
 
 static enum status read_split(const struct json_value *object, struct text_steps *steps,
                               struct error *err) {
@@ -129,12 +129,14 @@ static enum status read_split(const struct json_value *object, struct text_steps
                                         flag_of(object, "invert", false), err);
         }
     }
-    return error_set(err, STATUS_CONFIG, "field 'pre_tokenizer.behavior' is '%.*s', which is not "
-                     "supported", SPAN_SHOWN(behaviour));
+    return error_set(err, STATUS_CONFIG,
+                     "field 'pre_tokenizer.behavior' is '%.*s', which is not "
+                     "supported",
+                     SPAN_SHOWN(behaviour));
 }
 
-static enum status read_byte_level(const struct json_value *object,
-                                   struct tokenizer_parts *parts, struct error *err) {
+static enum status read_byte_level(const struct json_value *object, struct tokenizer_parts *parts,
+                                   struct error *err) {
     enum status status = STATUS_OK;
     if (flag_of(object, "add_prefix_space", true)) {
         status = text_steps_add_prepend(&parts->splitter, span_of(" "), true, false, err);
@@ -156,8 +158,10 @@ static enum status read_metaspace(const struct json_value *object, struct text_s
     bool never = span_equal(scheme, span_of("never"));
     bool first = span_equal(scheme, span_of("first"));
     if (!never && !first && !span_equal(scheme, span_of("always"))) {
-        return error_set(err, STATUS_CONFIG, "field 'pre_tokenizer.prepend_scheme' is '%.*s', "
-                         "expected always, first or never", SPAN_SHOWN(scheme));
+        return error_set(err, STATUS_CONFIG,
+                         "field 'pre_tokenizer.prepend_scheme' is '%.*s', "
+                         "expected always, first or never",
+                         SPAN_SHOWN(scheme));
     }
     if (!flag_of(object, "add_prefix_space", true)) { never = true; } /* files before 2024 */
     enum status status = text_steps_add_replace(steps, span_of(" "), true, mark, err);
@@ -201,7 +205,7 @@ static enum status read_pre_tokenizer(const struct json_value *object, int depth
     return unknown_type(object, field, err);
 }
 
-/* ---- added_tokens --------------------------------------------------------------------------------- */
+/* ---- added_tokens ---------------------------------------------------------------------------- */
 
 static enum status read_added(const struct json_value *list, struct tokenizer_parts *parts,
                               struct error *err) {
@@ -212,14 +216,18 @@ static enum status read_added(const struct json_value *list, struct tokenizer_pa
         if (!json_string(json_member(object, "content"), &token.text) ||
             !json_integer(json_member(object, "id"), &id) || id < 0 ||
             id >= VOCABULARY_TOKENS_MAX) {
-            return error_set(err, STATUS_CONFIG, "field 'added_tokens': entry %zu has no content or "
-                             "no id in range", i);
+            return error_set(err, STATUS_CONFIG,
+                             "field 'added_tokens': entry %zu has no content or "
+                             "no id in range",
+                             i);
         }
         int32_t known = vocabulary_find(&parts->vocabulary, token.text);
         bool taken = id < parts->vocabulary.size && parts->vocabulary.tokens[id].data != NULL;
         if (known >= 0 ? known != id : taken) {
-            return error_set(err, STATUS_CONFIG, "field 'added_tokens': '%.*s' has id %lld, the "
-                             "vocabulary says otherwise", SPAN_SHOWN(token.text), (long long)id);
+            return error_set(err, STATUS_CONFIG,
+                             "field 'added_tokens': '%.*s' has id %lld, the "
+                             "vocabulary says otherwise",
+                             SPAN_SHOWN(token.text), (long long)id);
         }
         token.id = (int32_t)id;
         token.special = flag_of(object, "special", false);
@@ -234,7 +242,7 @@ static enum status read_added(const struct json_value *list, struct tokenizer_pa
     return STATUS_OK;
 }
 
-/* ---- model ---------------------------------------------------------------------------------------- */
+/* ---- model ----------------------------------------------------------------------------------- */
 
 /* What the walk over "vocab" carries: the first pass finds the largest id, the second fills. */
 struct vocab_reader {
@@ -248,8 +256,10 @@ static bool vocab_visit(void *context, struct span text, const struct json_value
     struct vocab_reader *reader = context;
     int64_t id = -1;
     if (!json_integer(value, &id) || id < 0 || id >= VOCABULARY_TOKENS_MAX) {
-        reader->status = error_set(reader->err, STATUS_CONFIG, "field 'model.vocab': '%.*s' has no "
-                                   "id of 0 to %d", SPAN_SHOWN(text), VOCABULARY_TOKENS_MAX - 1);
+        reader->status = error_set(reader->err, STATUS_CONFIG,
+                                   "field 'model.vocab': '%.*s' has no "
+                                   "id of 0 to %d",
+                                   SPAN_SHOWN(text), VOCABULARY_TOKENS_MAX - 1);
         return false;
     }
     if (id > reader->largest) { reader->largest = id; }
@@ -320,8 +330,10 @@ static enum status read_merges(const struct json_value *model, struct tokenizer_
             result = vocabulary_find(vocabulary, span_make(joined, left.size + right.size));
         }
         if (result < 0) {
-            return error_set(err, STATUS_CONFIG, "field 'model.merges': merge %zu is not two tokens "
-                             "that join to a third", rank);
+            return error_set(err, STATUS_CONFIG,
+                             "field 'model.merges': merge %zu is not two tokens "
+                             "that join to a third",
+                             rank);
         }
         bpe_add(&parts->bpe, a, b, (uint32_t)rank, result);
     }
@@ -331,7 +343,9 @@ static enum status read_merges(const struct json_value *model, struct tokenizer_
 static enum status read_model(const struct json_value *model, struct tokenizer_parts *parts,
                               struct error *err) {
     static const char *const refused[] = {
-        "dropout", "continuing_subword_prefix", "end_of_word_suffix",
+        "dropout",
+        "continuing_subword_prefix",
+        "end_of_word_suffix",
     };
     bool old_file = model != NULL && !is_set(model, "type") && is_set(model, "merges");
     if (!old_file && !type_is(model, "BPE")) { return unknown_type(model, "model", err); }

@@ -2,7 +2,8 @@
  *
  * tokenizer_parts.h - what a tokenizer is made of, whatever it was read from; inside model/.
  *
- *   text ▸ added tokens (raw) ▸ normaliser ▸ added tokens (normalised) ▸ splitter ▸ words ▸ bpe ▸ ids
+ *   text ▸ added tokens (raw) ▸ normaliser ▸ added tokens (normalised) ▸ splitter ▸
+ * words ▸ bpe ▸ ids
  *
  * tokenizer_json.c and tokenizer_gguf.c fill the parts, tokenizer.c runs them.
  */

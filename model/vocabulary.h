@@ -40,7 +40,8 @@ int32_t vocabulary_find(const struct vocabulary *vocabulary, struct span text);
 
 /* The character of a byte, as UTF-8 of 1 or 2 bytes; returns how many. */
 size_t alphabet_of_byte(uint8_t byte, uint8_t ret_utf8[2]);
-/* Appends the bytes that text in the alphabet stands for; a character outside it stands for itself. */
+/* Appends the bytes that text in the alphabet stands for; a character outside it stands for
+ * itself. */
 MUST_CHECK enum status alphabet_decode(struct span text, struct buffer *out);
 
 #endif

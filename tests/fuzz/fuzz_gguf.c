@@ -35,7 +35,8 @@ static void use_tokenizer(const struct gguf *file) {
     if (status == STATUS_OK) { status = tokenizer_of_parts(&parts, &tokenizer, &err); }
     tokenizer_parts_free(&parts);
     if (status != STATUS_OK) { return; }
-    status = tokenizer_encode(tokenizer, span_of("ab <|end|>A1 \xc3\xa9  aab"), ids, 64, &count, &err);
+    status =
+        tokenizer_encode(tokenizer, span_of("ab <|end|>A1 \xc3\xa9  aab"), ids, 64, &count, &err);
     for (int i = 0; status == STATUS_OK && i < count; i++) {
         assert(ids[i] >= 0 && ids[i] < tokenizer_size(tokenizer));
     }

@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     tokenizer_parts_free(&parts);
     if (status != STATUS_OK) { return 0; }
 
-    struct span text = span_of(" ab 1 <x> y  b\xc3\xa9's\n\xe2\x96\x81" "A aab");
+    struct span text = span_of(" ab 1 <x> y  b\xc3\xa9's\n\xe2\x96\x81"
+                               "A aab");
     status = tokenizer_encode(tokenizer, text, ids, 128, &count, &err);
     for (int i = 0; status == STATUS_OK && i < count; i++) {
         assert(ids[i] >= 0 && ids[i] < tokenizer_size(tokenizer));

@@ -90,8 +90,7 @@ void gguf_build_i32s(struct gguf_build *build, const char *key, const int32_t *v
     }
 }
 
-void gguf_build_f32s(struct gguf_build *build, const char *key, const float *values,
-                     size_t count) {
+void gguf_build_f32s(struct gguf_build *build, const char *key, const float *values, size_t count) {
     begin_array(build, key, GGUF_F32, count);
     append_f32s(&build->entries, values, count);
 }

@@ -21,8 +21,7 @@ void gguf_build_texts(struct gguf_build *build, const char *key, const char *con
                       size_t count);
 void gguf_build_i32s(struct gguf_build *build, const char *key, const int32_t *values,
                      size_t count);
-void gguf_build_f32s(struct gguf_build *build, const char *key, const float *values,
-                     size_t count);
+void gguf_build_f32s(struct gguf_build *build, const char *key, const float *values, size_t count);
 /* rows 0: a vector of cols values. */
 void gguf_build_tensor(struct gguf_build *build, const char *name, int rows, int cols,
                        const float *values);

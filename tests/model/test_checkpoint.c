@@ -29,7 +29,7 @@ static int folder_remove(void **state) {
     return 0;
 }
 
-/* ---- built-in ------------------------------------------------------------------------------------- */
+/* ---- built-in -------------------------------------------------------------------------------- */
 
 static void read_values(const char *path, const char *name, int rows, int cols, float *values) {
     struct error err;
@@ -68,7 +68,8 @@ static void builtin_weights_have_the_scale_they_promise(void **state) {
 
 static void builtin_names_that_do_not_exist_are_refused(void **state) {
     (void)state;
-    static const char *const paths[] = {"builtin:", "builtin:huge", "builtin:tiny:", "builtin:tiny:x",
+    static const char *const paths[] = {"builtin:",        "builtin:huge",
+                                        "builtin:tiny:",   "builtin:tiny:x",
                                         "builtin:tiny:-1", "builtin:tiny:1234567890123456789"};
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
         struct error err;
@@ -87,8 +88,9 @@ static void reading_with_another_shape_or_name_is_refused(void **state) {
     ASSERT_STATUS(checkpoint_read(checkpoint, "model.norm.weight", 16, 1, values, &err),
                   STATUS_CONFIG);
     ASSERT_CONTAINS(err.text, "(1, 16)");
-    ASSERT_STATUS(checkpoint_read(checkpoint, "model.layers.2.input_layernorm.weight", 1, 16,
-                                  values, &err), STATUS_CONFIG);
+    ASSERT_STATUS(
+        checkpoint_read(checkpoint, "model.layers.2.input_layernorm.weight", 1, 16, values, &err),
+        STATUS_CONFIG);
     ASSERT_CONTAINS(err.text, "missing");
     assert_true(checkpoint_has(checkpoint, "model.layers.1.input_layernorm.weight"));
     assert_false(checkpoint_has(checkpoint, "lm_head.weight"));
@@ -126,7 +128,7 @@ static void opening_survives_every_failed_allocation(void **state) {
     assert_true(fault_sweep(FAULT_MEMORY, STATUS_NO_MEMORY, open_and_close, path) > 2);
 }
 
-/* ---- Hugging Face folders ------------------------------------------------------------------------- */
+/* ---- Hugging Face folders -------------------------------------------------------------------- */
 
 #define HF_TENSORS 11
 
@@ -252,8 +254,9 @@ static void sixteen_bit_weights_are_widened(void **state) {
     ASSERT_OK(checkpoint_read(checkpoint, "model.norm.weight", 1, 8, values, &err), err);
     assert_true(values[0] == 1.0f && values[1] == -2.0f && values[2] == 0.5f);
     assert_true(values[3] == 65504.0f && values[4] == 0x1p-24f && values[6] == 0x1p-14f);
-    ASSERT_OK(checkpoint_read(checkpoint, "model.layers.0.input_layernorm.weight", 1, 8, values,
-                              &err), err);
+    ASSERT_OK(
+        checkpoint_read(checkpoint, "model.layers.0.input_layernorm.weight", 1, 8, values, &err),
+        err);
     assert_true(values[0] == 1.0f && values[1] == -2.0f && values[3] == 3.0f);
     checkpoint_close(checkpoint);
 }
@@ -380,8 +383,8 @@ static void missing_files_are_named(void **state) {
     checkpoint_close(checkpoint);
 }
 
-/* NO_MEMORY, or CONFIG: jansson 2.14 loses a member without a word when it cannot grow its table, and
- * the reader then misses a field. Never OK with something lost, never a crash or a leak. */
+/* NO_MEMORY, or CONFIG: jansson 2.14 loses a member without a word when it cannot grow its table,
+ * and the reader then misses a field. Never OK with something lost, never a crash or a leak. */
 static void opening_a_folder_survives_every_failed_allocation(void **state) {
     (void)state;
     long nth = 1;

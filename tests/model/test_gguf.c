@@ -166,7 +166,7 @@ static void a_failing_allocation_is_reported_and_leaks_nothing(void **state) {
     buffer_free(&bytes);
 }
 
-/* ---- as a base model ------------------------------------------------------------------------------ */
+/* ---- as a base model ------------------------------------------------------------------------- */
 
 static char model_path[] = "/tmp/test_gguf_XXXXXX";
 
@@ -207,14 +207,16 @@ static void rows_of_q_and_k_are_put_into_rotate_half_order(void **state) {
     gguf_build_llama(&build);
     ASSERT_OK(open_model(&build, &checkpoint, &err), err);
 
-    ASSERT_OK(checkpoint_read(checkpoint, "model.layers.0.self_attn.q_proj.weight", 16, 16, values,
-                              &err), err);
+    ASSERT_OK(
+        checkpoint_read(checkpoint, "model.layers.0.self_attn.q_proj.weight", 16, 16, values, &err),
+        err);
     const float expected[16] = {0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15};
     for (int row = 0; row < 16; row++) {
         assert_true(values[row * 16] == expected[row]);
     }
-    ASSERT_OK(checkpoint_read(checkpoint, "model.layers.0.self_attn.v_proj.weight", 8, 16, values,
-                              &err), err);
+    ASSERT_OK(
+        checkpoint_read(checkpoint, "model.layers.0.self_attn.v_proj.weight", 8, 16, values, &err),
+        err);
     assert_true(values[16] == 1.0f); /* v stays as it is */
     checkpoint_close(checkpoint);
 }

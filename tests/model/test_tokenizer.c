@@ -41,7 +41,7 @@ static void expect_ids(const struct tokenizer *tokenizer, const char *text, int 
     assert_memory_equal(ids, expected, (size_t)count * sizeof *ids);
 }
 
-/* ---- built-in ------------------------------------------------------------------------------------- */
+/* ---- built-in -------------------------------------------------------------------------------- */
 
 static struct tokenizer *open_builtin(void) {
     struct error err;
@@ -93,7 +93,8 @@ static void texts_that_are_not_utf8_or_too_long_are_refused(void **state) {
     assert_non_null(text);
     memset(text, 'a', TOKENIZER_TEXT_BYTES_MAX + 1);
     ASSERT_STATUS(tokenizer_encode(tokenizer, span_make(text, TOKENIZER_TEXT_BYTES_MAX + 1), ids,
-                                   IDS_MAX, &count, &err), STATUS_LIMIT);
+                                   IDS_MAX, &count, &err),
+                  STATUS_LIMIT);
     assert_int_equal(count, -7); /* untouched by all three */
     assert_int_equal(encode(tokenizer, span_make(text, TOKENIZER_TEXT_BYTES_MAX)),
                      TOKENIZER_TEXT_BYTES_MAX);
@@ -101,7 +102,7 @@ static void texts_that_are_not_utf8_or_too_long_are_refused(void **state) {
     tokenizer_close(tokenizer);
 }
 
-/* ---- joining -------------------------------------------------------------------------------------- */
+/* ---- joining --------------------------------------------------------------------------------- */
 
 /* a=0 b=1 aa=2 aaaa=3 ab=4: pairs by rank (a,a) (aa,aa) (a,b). */
 static const char small_json[] =
@@ -118,7 +119,7 @@ static void pairs_are_joined_by_rank_then_from_the_left(void **state) {
     expect_ids(tokenizer, "aaab", 2, (const int32_t[]){2, 4});
     expect_ids(tokenizer, "aaaaab", 2, (const int32_t[]){3, 4});
     expect_ids(tokenizer, "aab", 2, (const int32_t[]){2, 1}); /* not a, ab */
-    expect_ids(tokenizer, "axb", 1, (const int32_t[]){4}); /* x has no token and vanishes */
+    expect_ids(tokenizer, "axb", 1, (const int32_t[]){4});    /* x has no token and vanishes */
     tokenizer_close(tokenizer);
 }
 
@@ -185,7 +186,7 @@ static void several_threads_share_one_tokenizer(void **state) {
     tokenizer_close(tokenizer);
 }
 
-/* ---- refusals ------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static void what_is_not_supported_is_refused_by_name(void **state) {
     (void)state;
@@ -207,12 +208,18 @@ static void what_is_not_supported_is_refused_by_name(void **state) {
         {"", ",\"normalizer\":{\"type\":\"BertNormalizer\"}", "BertNormalizer"},
         {"", ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{},\"content\":\"\"}", "pattern"},
         {"", ",\"pre_tokenizer\":{\"type\":\"Punctuation\"}", "Punctuation"},
-        {"", ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},"
-             "\"behavior\":\"Isolated\"}", "does not compile"},
-        {"", ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\bx\"},"
-             "\"behavior\":\"Isolated\"}", "\\b"},
-        {"", ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"x\"},"
-             "\"behavior\":\"Sideways\"}", "Sideways"},
+        {"",
+         ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},"
+         "\"behavior\":\"Isolated\"}",
+         "does not compile"},
+        {"",
+         ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\bx\"},"
+         "\"behavior\":\"Isolated\"}",
+         "\\b"},
+        {"",
+         ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"x\"},"
+         "\"behavior\":\"Sideways\"}",
+         "Sideways"},
         {"", ",\"added_tokens\":[{\"id\":0,\"content\":\"x\"}]", "says otherwise"},
         {"", ",\"added_tokens\":[{\"content\":\"x\"}]", "added_tokens"},
     };
@@ -227,7 +234,7 @@ static void what_is_not_supported_is_refused_by_name(void **state) {
     }
 }
 
-/* ---- GGUF metadata -------------------------------------------------------------------------------- */
+/* ---- GGUF metadata --------------------------------------------------------------------------- */
 
 static enum status parts_of_build(struct gguf_build *build, struct tokenizer_parts *parts,
                                   struct error *err) {
@@ -270,8 +277,16 @@ static void sentencepiece_metadata_joins_by_score(void **state) {
     struct gguf_build build = {0};
     struct tokenizer_parts parts = {0};
     struct tokenizer *tokenizer = NULL;
-    const char *tokens[] = {"<unk>", "<s>", "<0xC3>", "<0xA9>", "\xe2\x96\x81", "a", "b",
-                            "ab", ("\xe2\x96\x81" "a")};
+    const char *tokens[] = {"<unk>",
+                            "<s>",
+                            "<0xC3>",
+                            "<0xA9>",
+                            "\xe2\x96\x81",
+                            "a",
+                            "b",
+                            "ab",
+                            ("\xe2\x96\x81"
+                             "a")};
     const int32_t types[] = {2, 3, 6, 6, 1, 1, 1, 1, 1};
     const float scores[] = {0, 0, 0, 0, -9, -9, -9, -2, -1};
     gguf_build_text(&build, "tokenizer.ggml.model", "llama");
@@ -282,7 +297,8 @@ static void sentencepiece_metadata_joins_by_score(void **state) {
     ASSERT_OK(parts_of_build(&build, &parts, &err), err);
     ASSERT_OK(tokenizer_of_parts(&parts, &tokenizer, &err), err);
 
-    /* "▁a" scores above "ab"; é falls back to its bytes; ñ's second byte has no token: unknown */
+    /* "▁a" scores above "ab"; é falls back to its bytes; ñ's second byte has no token:
+     * unknown */
     expect_ids(tokenizer, "ab", 2, (const int32_t[]){8, 6});
     expect_ids(tokenizer, "abab", 3, (const int32_t[]){8, 6, 7});
     expect_ids(tokenizer, "éñ", 4, (const int32_t[]){4, 2, 3, 0});
@@ -297,12 +313,9 @@ static void metadata_that_does_not_fit_is_refused_by_key(void **state) {
         size_t types;
         const char *words;
     } cases[] = {
-        {"bert", "smollm", "a b", 3, "'bert'"},
-        {"gpt2", "klingon", "a b", 3, "'klingon'"},
-        {"gpt2", "gpt-2", "a c", 3, "merge 0 'a c'"},
-        {"gpt2", "gpt-2", "ab", 3, "merge 0 'ab'"},
-        {"gpt2", "gpt-2", "a b", 2, "token_type"},
-        {"llama", "", "", 3, "tokenizer.ggml.scores"},
+        {"bert", "smollm", "a b", 3, "'bert'"},       {"gpt2", "klingon", "a b", 3, "'klingon'"},
+        {"gpt2", "gpt-2", "a c", 3, "merge 0 'a c'"}, {"gpt2", "gpt-2", "ab", 3, "merge 0 'ab'"},
+        {"gpt2", "gpt-2", "a b", 2, "token_type"},    {"llama", "", "", 3, "tokenizer.ggml.scores"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct error err = {.text = ""};

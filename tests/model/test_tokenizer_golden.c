@@ -2,8 +2,8 @@
  *
  * test_tokenizer_golden.c - token ids equal those of Hugging Face `tokenizers`, from golden files.
  *
- * tests/reference/tokenizer_make_golden.py makes the files and says what is in them. Arguments: their
- * paths.
+ * tests/reference/tokenizer_make_golden.py makes the files and says what is in them. Arguments:
+ * their paths.
  */
 #include "tests/support/unit.h"
 
