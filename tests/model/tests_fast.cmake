@@ -2,6 +2,7 @@
 # tests_fast.cmake - the fast tier's and the learner's tests.
 if(ILORA_TEXT)
   ilora_test(learner LABEL unit SOURCES test_learner.c learner_fixture.c USES model kernels m)
+  ilora_test(learner_lm LABEL unit SOURCES test_learner_lm.c learner_fixture.c USES model kernels m)
 endif()
 
 # Not a ctest: needs a real data set in RecBole's format.

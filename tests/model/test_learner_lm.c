@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * test_learner_lm.c - the learner with a language model (the built-in tiny one): it repeats itself
+ * byte for byte, scores under versions, and writes an adapter that PEFT knows how to read. */
+#include <math.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/memory.h"
+#include "tests/model/learner_fixture.h"
+#include "tests/support/tmpdir.h"
+#include "tests/support/unit.h"
+
+struct fixture {
+    struct learner_stream *stream;
+    struct backend *be;
+    struct checkpoint *checkpoint;
+    struct base_model *base;
+    struct tokenizer *tokenizer;
+    struct prompt_template *template;
+    struct tmpdir tmp;
+};
+
+static const uint8_t base_digest[SHA256_BYTES] = {1, 2, 3};
+
+static int setup(void **state) {
+    static struct learner_stream stream; /* large; one test at a time */
+    static struct fixture fixture;
+    struct error err;
+
+    memset(&fixture, 0, sizeof fixture);
+    fixture.stream = &stream;
+    learner_stream_init(fixture.stream);
+    ASSERT_OK(backend_cpu_new(1, &fixture.be, &err), err);
+    ASSERT_OK(checkpoint_open("builtin:tiny:3", &fixture.checkpoint, &err), err);
+    ASSERT_OK(
+        base_model_load(fixture.be, fixture.checkpoint, PRECISION_F32, true, &fixture.base, &err),
+        err);
+    ASSERT_OK(tokenizer_open(fixture.checkpoint, &fixture.tokenizer, &err), err);
+    ASSERT_OK(prompt_template_open(NULL, fixture.tokenizer, &fixture.template, &err), err);
+    tmpdir_init(&fixture.tmp);
+    *state = &fixture;
+    return 0;
+}
+
+static int teardown(void **state) {
+    struct fixture *fixture = *state;
+
+    learner_stream_free(fixture->stream);
+    prompt_template_close(fixture->template);
+    tokenizer_close(fixture->tokenizer);
+    base_model_free(fixture->base);
+    checkpoint_close(fixture->checkpoint);
+    fixture->be->ops->free(fixture->be);
+    tmpdir_free(&fixture->tmp);
+    return 0;
+}
+
+static struct learner_settings lm_settings(const struct fixture *fixture) {
+    struct learner_settings settings = learner_fixture_settings();
+    const struct model_description *description = base_model_description(fixture->base);
+
+    settings.lm = true;
+    settings.title_vectors = true;
+    settings.fast.sasrec.title_width = 2 * description->C;
+    settings.ilora = (struct ilora_shape){
+        .R = 4,
+        .K = 2,
+        .alpha = 8,
+        .gate_floor = 0.05F,
+        .E = settings.fast.sasrec.E,
+        .projector_width = 16,
+        .items_max = settings.fast.sasrec.items_max,
+        .head = ILORA_HEAD_ITEM,
+        .item_tokens = prompt_template_has_item_tokens(fixture->template) != 0,
+    };
+    settings.lm_step = (struct lm_step){.learning_rate = 1e-2F,
+                                        .multiplier = {1, 1, 1, 2},
+                                        .beta1 = 0.9F,
+                                        .beta2 = 0.99F,
+                                        .epsilon = 1e-8F,
+                                        .clip_norm = 1,
+                                        .ema_decay = 0.5F,
+                                        .proximal = 0.1F};
+    settings.lm_warmup_steps = 2;
+    settings.history = 4;
+    settings.micro_batch_tokens = 512;
+    settings.replay = 0.25;
+    settings.title_negatives = 3;
+    return settings;
+}
+
+static struct learner *learner_open(struct fixture *fixture, enum ilora_head head) {
+    struct learner_settings settings = lm_settings(fixture);
+    struct learner *learner = NULL;
+    struct error err;
+
+    settings.ilora.head = head;
+    ASSERT_OK(learner_new(&settings, fixture->be, fixture->be, fixture->base, fixture->tokenizer,
+                          fixture->template, &fixture->stream->catalogue, &learner, &err),
+              err);
+    return learner;
+}
+
+static struct version *make_version(struct fixture *fixture, struct learner *learner,
+                                    uint64_t number, const char *name) {
+    struct version *version = NULL;
+    struct error err;
+
+    ASSERT_OK(learner_make_version(learner, number, tmpdir_path(&fixture->tmp, name), "test",
+                                   "tiny", base_digest, &version, &err),
+              err);
+    return version;
+}
+
+static void loading_a_checkpoint_goes_on_byte_for_byte(void **state) {
+    static const char *const files[] = {"adapter_model.safetensors", "adapter_config.json",
+                                        "ilora.safetensors", "counters.bin", "manifest.json"};
+    struct fixture *fixture = *state;
+    struct error err;
+    struct learner *straight = learner_open(fixture, ILORA_HEAD_ITEM);
+    struct learner *first = learner_open(fixture, ILORA_HEAD_ITEM);
+    struct learner *second = learner_open(fixture, ILORA_HEAD_ITEM);
+
+    learner_fixture_run(straight, fixture->stream, 0, 5);
+    version_give(make_version(fixture, straight, 1, "a1"));
+    learner_fixture_run(straight, fixture->stream, 5, 5);
+    learner_fixture_run(first, fixture->stream, 0, 5);
+    version_give(make_version(fixture, first, 1, "b1"));
+    ASSERT_OK(learner_save(first, tmpdir_path(&fixture->tmp, "checkpoint"), &err), err);
+    learner_free(first);
+    ASSERT_OK(learner_load(second, tmpdir_path(&fixture->tmp, "checkpoint"), &err), err);
+    learner_fixture_run(second, fixture->stream, 5, 5);
+    struct version *a = make_version(fixture, straight, 2, "a2");
+    struct version *b = make_version(fixture, second, 2, "b2");
+
+    for (size_t f = 0; f < sizeof files / sizeof files[0]; f++) {
+        assert_same_file(tmpdir_path(&fixture->tmp, "a2"), tmpdir_path(&fixture->tmp, "b2"),
+                         files[f]);
+    }
+    assert_memory_equal(a->digest, b->digest, SHA256_BYTES);
+    version_give(a);
+    version_give(b);
+    learner_free(straight);
+    learner_free(second);
+}
+
+/* Scores of one history under a version; M numbers, memory_free them. */
+static float *scores_under(struct fixture *fixture, struct learner *learner,
+                           struct version *version, int row_index) {
+    const struct training_row *row = &fixture->stream->rows[row_index];
+    const struct learner_settings settings = lm_settings(fixture);
+    static char texts[WINDOW_MAX][64];
+    struct span titles[WINDOW_MAX], title = {NULL, 0};
+    float state[64];
+    struct ranker *ranker = NULL;
+    struct error err;
+
+    for (uint32_t n = 0; n < row->window_count; n++) {
+        ASSERT_OK(fixture->stream->catalogue.title(fixture->stream, row->window[n], row->seq,
+                                                   &title, &err),
+                  err);
+        memcpy(texts[n], title.data, title.size);
+        titles[n] = span_make(texts[n], title.size);
+    }
+    ASSERT_OK(ranker_new(fixture->be, &settings.fast, &ranker, &err), err);
+    const struct rank_request request = {.history = row->window,
+                                         .history_count = (int)row->window_count};
+    ASSERT_OK(ranker_states(ranker, version->fast, &request, 1, state, &err), err);
+    ranker_free(ranker);
+    const struct score_request score = {row->window, (int)row->window_count, titles, state};
+    float *logprobs = MEMORY_TAKE_ARRAY(float, version->fast->items);
+    assert_non_null(logprobs);
+    ASSERT_OK(learner_score_items(learner, version, &score, 1, logprobs, &err), err);
+    return logprobs;
+}
+
+static void a_loaded_version_scores_like_the_made_one_whatever_was_learned_since(void **state) {
+    struct fixture *fixture = *state;
+    struct learner *learner = learner_open(fixture, ILORA_HEAD_ITEM);
+    struct version *loaded = NULL;
+    struct error err;
+
+    learner_fixture_run(learner, fixture->stream, 0, 6);
+    struct version *made = make_version(fixture, learner, 1, "v");
+    float *before = scores_under(fixture, learner, made, 500);
+    learner_fixture_run(learner, fixture->stream, 6, 4);
+    ASSERT_OK(learner_load_version(learner, tmpdir_path(&fixture->tmp, "v"), &loaded, &err), err);
+    float *after = scores_under(fixture, learner, loaded, 500);
+
+    double sum = 0;
+    for (int i = 0; i < FIXTURE_ITEMS; i++) {
+        sum += exp((double)before[i]);
+    }
+    assert_true(fabs(sum - 1) < 1e-4);
+    assert_memory_equal(before, after, FIXTURE_ITEMS * sizeof(float));
+    memory_free(before);
+    memory_free(after);
+    version_give(made);
+    version_give(loaded);
+    learner_free(learner);
+}
+
+static void full_stack_and_heads_are_evaluated_on_the_same_rows(void **state) {
+    struct fixture *fixture = *state;
+    struct learner *learner = learner_open(fixture, ILORA_HEAD_ITEM);
+    static struct eval_figure figures[FIGURES_MAX];
+    struct eval_pair pairs[8];
+    uint64_t rows[2] = {0, 0};
+
+    learner_fixture_run(learner, fixture->stream, 0, 10);
+    int count = learner_figures(learner, figures, FIGURES_MAX);
+    int pair_count = learner_pairs(learner, pairs, 8);
+
+    for (int f = 0; f < count; f++) {
+        if (strcmp(figures[f].slice, "lm") != 0) { continue; }
+        int kind = strcmp(figures[f].kind, "catalogue") == 0 ? 1 : 0;
+        if (rows[kind] == 0) { rows[kind] = figures[f].count; }
+        assert_int_equal(figures[f].count, rows[kind]);
+    }
+    assert_true(rows[1] > 20);
+    assert_int_equal(pair_count, 3);
+    assert_int_equal(pairs[0].count, rows[0]);
+    assert_string_equal(pairs[0].a, "full");
+    assert_string_equal(pairs[0].b, "fast");
+    learner_free(learner);
+}
+
+static void adapter_has_the_names_and_the_configuration_of_peft(void **state) {
+    struct fixture *fixture = *state;
+    struct learner *learner = learner_open(fixture, ILORA_HEAD_ITEM);
+    struct safetensors *file = NULL;
+    struct buffer text = {0};
+    struct json_value *json = NULL;
+    struct error err;
+    int64_t rank = 0;
+    double alpha = 0;
+
+    learner_fixture_run(learner, fixture->stream, 0, 2);
+    version_give(make_version(fixture, learner, 1, "v"));
+    ASSERT_OK(
+        safetensors_open(tmpdir_path(&fixture->tmp, "v/adapter_model.safetensors"), &file, &err),
+        err);
+    ASSERT_OK(file_read(tmpdir_path(&fixture->tmp, "v/adapter_config.json"), 4096, &text, &err),
+              err);
+    ASSERT_OK(json_parse(buffer_span(&text), &json, &err), err);
+
+    const struct model_description *d = base_model_description(fixture->base);
+    const struct safetensors_entry *down =
+        safetensors_find(file, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight");
+    const struct safetensors_entry *up =
+        safetensors_find(file, "base_model.model.model.layers.0.mlp.down_proj.lora_B.weight");
+    assert_non_null(down);
+    assert_non_null(up);
+    assert_int_equal(down->shape[0], 4);
+    assert_int_equal(down->shape[1], d->C);
+    assert_int_equal(up->shape[0], d->C);
+    assert_int_equal(up->shape[1], 4);
+    assert_int_equal(safetensors_count(file), d->L * 7 * 2);
+    assert_true(json_integer(json_member(json, "r"), &rank));
+    assert_true(json_real(json_member(json, "lora_alpha"), &alpha));
+    assert_int_equal(rank, 4);
+    assert_true(alpha == 8);
+    assert_int_equal(json_size(json_member(json, "target_modules")), 7);
+    json_free(json);
+    buffer_free(&text);
+    safetensors_close(file);
+    learner_free(learner);
+}
+
+static void both_heads_train_on_titles_too(void **state) {
+    struct fixture *fixture = *state;
+    struct learner *learner = learner_open(fixture, ILORA_HEAD_BOTH);
+    struct batch_stats stats;
+    struct error err;
+
+    learner_fixture_run(learner, fixture->stream, 0, 3);
+    ASSERT_OK(learner_batch(learner, fixture->stream->rows + (size_t)3 * FIXTURE_BATCH,
+                            FIXTURE_BATCH, NULL, NULL, &stats, &err),
+              err);
+
+    assert_int_equal(stats.lm_rows, FIXTURE_BATCH / 4);
+    assert_true(stats.lm.title_loss > 0);
+    assert_true(stats.lm.item_loss > 0);
+    assert_false(stats.lm.discarded);
+    learner_free(learner);
+}
+
+static void restoring_a_version_brings_its_weights_back(void **state) {
+    struct fixture *fixture = *state;
+    struct learner *learner = learner_open(fixture, ILORA_HEAD_ITEM);
+    struct error err;
+
+    learner_fixture_run(learner, fixture->stream, 0, 4);
+    struct version *good = make_version(fixture, learner, 1, "good");
+    learner_fixture_run(learner, fixture->stream, 4, 3);
+    ASSERT_OK(learner_restore_version(learner, good, &err), err);
+    version_give(make_version(fixture, learner, 2, "again"));
+
+    assert_same_file(tmpdir_path(&fixture->tmp, "good"), tmpdir_path(&fixture->tmp, "again"),
+                     "adapter_model.safetensors");
+    version_give(good);
+    learner_free(learner);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(loading_a_checkpoint_goes_on_byte_for_byte, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            a_loaded_version_scores_like_the_made_one_whatever_was_learned_since, setup, teardown),
+        cmocka_unit_test_setup_teardown(full_stack_and_heads_are_evaluated_on_the_same_rows, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(adapter_has_the_names_and_the_configuration_of_peft, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(both_heads_train_on_titles_too, setup, teardown),
+        cmocka_unit_test_setup_teardown(restoring_a_version_brings_its_weights_back, setup,
+                                        teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
