@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 # tests_fast.cmake - the fast tier's and the learner's tests.
+ilora_test(sasrec LABEL unit SOURCES test_sasrec.c USES model kernels m)
+ilora_test(stacker LABEL unit SOURCES test_stacker.c USES model kernels m)
+ilora_test(fast_model LABEL unit SOURCES test_fast_model.c USES model kernels m)
 if(ILORA_TEXT)
+  ilora_test(counters LABEL unit SOURCES test_counters.c learner_fixture.c USES model kernels m)
+  ilora_test(reservoir LABEL unit SOURCES test_reservoir.c USES model kernels m)
   ilora_test(learner LABEL unit SOURCES test_learner.c learner_fixture.c USES model kernels m)
-  ilora_test(learner_lm LABEL unit SOURCES test_learner_lm.c learner_fixture.c USES model kernels m)
-endif()
+  ilora_test(learner_lm LABEL unit SOURCES test_learner_lm.c learner_fixture.c
+    USES model kernels m)
 
-# Not a ctest: needs a real data set in RecBole's format.
-if(ILORA_TEXT)
+  # Not a ctest: needs a real data set in RecBole's format.
   add_executable(bench_fast bench_fast.c)
   ilora_target_options(bench_fast)
   target_link_libraries(bench_fast PRIVATE ilora_model ilora_kernels)
