@@ -14,7 +14,7 @@
 
 #include "base/memory.h"
 
-#define STATE_LAYOUT        1u
+#define STATE_LAYOUT        2u
 #define POSITIONS_A_VALUE   200
 #define POSITION_BYTES      8u
 
@@ -147,6 +147,7 @@ static void encode_fixed(struct cursor *c, const struct core_state *state)
     cursor_put_u64(c, state->version_seq);
     cursor_put_u64(c, state->metrics_seq);
     cursor_put_u64(c, state->settings_digest);
+    cursor_put_u64(c, state->evaluation_carried);
     cursor_put_u64(c, state->counts.applied);
     cursor_put_u64(c, state->counts.duplicate);
     cursor_put_u64(c, state->counts.dead);
@@ -178,6 +179,7 @@ static enum status decode_fixed(struct cursor *c, struct core_state *state, stru
     state->version_seq = cursor_get_u64(c);
     state->metrics_seq = cursor_get_u64(c);
     state->settings_digest = cursor_get_u64(c);
+    state->evaluation_carried = cursor_get_u64(c) != 0;
     state->counts.applied = cursor_get_u64(c);
     state->counts.duplicate = cursor_get_u64(c);
     state->counts.dead = cursor_get_u64(c);

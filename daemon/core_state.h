@@ -56,6 +56,8 @@ struct core_state {
     uint8_t chain[SHA256_BYTES];          /* H */
     uint8_t input_digest[SHA256_BYTES];   /* D, chain 1 */
     uint8_t evaluation_digest[SHA256_BYTES]; /* D, chain 2 */
+    bool evaluation_carried;              /* a refolded group had no version: chain 2 is the ledger's,
+                                             not recomputed, until an epoch of our own is closed */
     uint64_t in_force;                    /* version that scores now */
     uint64_t version_next;                /* number the next mark gets */
     uint64_t batch_end;                   /* seq of the last batch end */

@@ -300,6 +300,7 @@ enum status engine_close_epoch(struct engine *engine, const struct engine_close 
         }
     }
     engine->state.epoch++;
+    engine->state.evaluation_carried = false; /* from here on our own fold is what is recorded */
     fill_decisions(engine, how, &record.decisions);
     status = advance_digests(engine, err);
     if (status != STATUS_OK) { return status; }
@@ -326,8 +327,7 @@ enum status engine_close_epoch(struct engine *engine, const struct engine_close 
 bool engine_has_work(const struct engine *engine)
 {
     const struct epoch *epoch = &engine->epoch;
-    return epoch->records > 0 || epoch->output_count > 0 || epoch->announced_count > 0 ||
-           engine->state.control_count > 0;
+    return epoch->records > 0 || epoch->output_count > 0 || epoch->announced_count > 0;
 }
 
 enum status engine_begin(struct engine *engine, struct error *err)
@@ -337,7 +337,6 @@ enum status engine_begin(struct engine *engine, struct error *err)
     catalogue_committed(engine->doors.catalogue);
     epoch_reset(&engine->epoch, engine->state.seq + 1);
     engine->follow = NULL;
-    engine->unscored = false;
     return STATUS_OK;
 }
 
@@ -423,7 +422,7 @@ static enum status follow_check(const struct engine *engine, struct error *err)
                          "epoch %" PRIu64 " refolded to another input digest than the ledger's",
                          record->epoch);
     }
-    if (!engine->unscored &&
+    if (!state->evaluation_carried &&
         memcmp(state->evaluation_digest, record->evaluation_digest, SHA256_BYTES) != 0) {
         return error_set(err, STATUS_CORRUPT,
                          "epoch %" PRIu64

@@ -55,7 +55,6 @@ struct engine {
     uint8_t *hidden;              /* (items_max) one byte an item */
     int lm_users;
     struct version *version;      /* in force, one reference; NULL: not held */
-    bool unscored;                /* this epoch had a group without its version: published rows deleted */
     uint8_t dead_ring[DEAD_WINDOW]; /* 1 = dead */
     int dead_at, dead_seen, dead_sum;
     uint64_t trim_seq;

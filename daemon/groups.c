@@ -255,7 +255,11 @@ static enum status publish_user(struct engine *engine, int index, const struct e
 /* Without its version a group's users have no published list: their next event is not evaluated. */
 static enum status fold_unscored(struct engine *engine, struct error *err)
 {
-    engine->unscored = true;
+    if (engine->doors.settings->engine_strict) { /* given up while the replay makes it again */
+        return error_set(err, STATUS_AGAIN, "version %llu is not held yet",
+                         (unsigned long long)engine->state.in_force);
+    }
+    engine->state.evaluation_carried = true;
     for (int i = 0; i < engine->group.user_count; i++) {
         enum status status = stage_delete(engine->doors.stage, STORE_PUBLISHED,
                                           engine->group.users[i].user, err);

@@ -121,7 +121,7 @@ static enum status each_sink(void *context, const struct stream_record *record, 
         each->before_seen = true;
         return STATUS_OK;
     }
-    if (er.epoch > each->last) { return STATUS_OK; }
+    if (er.epoch > each->last && each->next > each->last) { return STATUS_OK; }
     if (er.epoch != each->next) {
         return error_set(err, STATUS_NOT_FOUND, "epoch %" PRIu64 " comes where %" PRIu64
                                                 " was expected", er.epoch, each->next);

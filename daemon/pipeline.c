@@ -227,7 +227,7 @@ static enum status feed(struct core *core, bool *ret_close, struct error *err)
         poll_record_view(message, &record, &arrived_us);
         if (core->oldest_arrival_us == 0) { core->oldest_arrival_us = arrived_us; }
         enum status status = engine_feed(core->engine, &record, err);
-        if (status == STATUS_AGAIN) {
+        if (status == STATUS_AGAIN && !shared_stopping(core->shared)) {
             *ret_close = true;
             return STATUS_OK;
         }
@@ -255,9 +255,9 @@ static enum status turn(struct core *core, struct error *err)
         int announced;
         status = core_versions_announce(core, &announced, err);
         if (status != STATUS_OK) { return status; }
-        /* A strict engine that waits for a version wants its announcement committed at once. */
-        close = announced > 0 && engine_waits_for(core->engine) == 0 &&
-                core->settings.engine_strict;
+        /* Strict: what is announced is committed before anything that may depend on it is fed. */
+        close = core->settings.engine_strict && engine_waits_for(core->engine) == 0 &&
+                engine_epoch(core->engine)->announced_count > 0;
     }
     if (!disk_has_room(core)) {
         clock_sleep_us(DISK_WAIT_US);
