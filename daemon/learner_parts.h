@@ -42,7 +42,7 @@ struct learner_thread {
     struct learner_identity identity;
     bool profile_changed;             /* versions held were made on another numeric profile */
     uint64_t replay_to;               /* rows up to here are replayed: were there at start */
-    uint64_t marks_done;              /* seq whose late marks were looked at */
+    uint64_t version_obeyed;          /* last version whose mark was obeyed, rejected ones too */
     int versions_since_checkpoint;
     bool in_batch;                    /* a job that comes now must leave the reader alone */
     uint64_t lm_rows, lm_tokens;

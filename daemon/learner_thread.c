@@ -212,9 +212,25 @@ static void deliver(struct learner_thread *t, const struct learner_delivery *del
 
 /* ---- marks ------------------------------------------------------------------------------------- */
 
+/* Which folders are held is a matter of when they were trimmed; strict mode goes by numbers alone. The
+ * version marked here may be held already (made before a kill), so one less than `keep` is certain. */
+static bool is_certainly_held(const struct learner_thread *t, uint64_t target)
+{
+    uint64_t keep = (uint64_t)t->settings->publish_keep;
+    return target + keep >= learner_version(t->learner) + 2;
+}
+
 static enum status roll_back(struct learner_thread *t, uint64_t target, char reason[128],
                              struct error *err)
 {
+    if (target > learner_version(t->learner)) { /* its folder may be there, made before a kill */
+        (void)snprintf(reason, 128, "version %" PRIu64 " is not made yet", target); /* fits */
+        return STATUS_OK;
+    }
+    if (t->settings->engine_strict && !is_certainly_held(t, target)) {
+        (void)snprintf(reason, 128, "version %" PRIu64 " is older than [publish] keep", target);
+        return STATUS_OK;
+    }
     struct version *version;
     enum status status = learner_keep_load(t, target, &version, err);
     if (status == STATUS_NOT_FOUND) {
@@ -256,10 +272,10 @@ static enum status obey_marks(struct learner_thread *t, const struct training_ro
                               struct error *err)
 {
     if ((row->marks & TRAINING_FORGET) != 0) { learner_forget(t->learner, row->argument); }
-    if ((row->marks & TRAINING_VERSION) != 0 && row->version > learner_version(t->learner)) {
-        return make_version(t, row, err);
-    }
-    return STATUS_OK;
+    bool made = row->version <= learner_version(t->learner) || row->version <= t->version_obeyed;
+    if ((row->marks & TRAINING_VERSION) == 0 || made) { return STATUS_OK; }
+    t->version_obeyed = row->version;
+    return make_version(t, row, err);
 }
 
 /* ---- batches ----------------------------------------------------------------------------------- */
