@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * candidates.c - who proposes which items: each model's best, dealt in turn, plus a share for new ones.
+ * candidates.c - who proposes which items: each model's best, dealt in turn, plus a share for new
+ * ones.
  *
  *   SASRec       s1 s2 s3 ...  ┐
  *   co-visitation c1 c2 ...    ├─ dealt in turn, each item once ─▶ up to max - new share

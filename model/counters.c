@@ -2,9 +2,9 @@
  *
  * counters.c - counts events, pairs of items and their decay.
  *
- * Decay without touching every item: an event at seq s weighs 2^(s/half_life) at the scale of seq 0,
- * and the value at seq t is that sum times 2^(-t/half_life). The sum is kept as a logarithm, so it
- * neither overflows nor needs rescaling:  l' = x + log(1 + exp(l - x)),  x = s ln2 / half_life.
+ * Decay without touching every item: an event at seq s weighs 2^(s/half_life) at the scale of seq
+ * 0, and the value at seq t is that sum times 2^(-t/half_life). The sum is kept as a logarithm, so
+ * it neither overflows nor needs rescaling:  l' = x + log(1 + exp(l - x)),  x = s ln2 / half_life.
  */
 #include "model/counters.h"
 

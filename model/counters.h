@@ -9,9 +9,8 @@
  * popularity halves every `half_life` events (sequence numbers, not time: the same on every
  * replay).
  *
- *   row i   (neighbour, count) (neighbour, count) ...   ascending by neighbour, so that the same
- * counts
- *                                                       are the same bytes whatever came first
+ *   row i   (neighbour, count) (neighbour, count) ...   ascending by neighbour: the same counts are
+ *                                                       the same bytes whatever came first
  *
  * thread: one writer; readers of a copy that nobody writes may be many.
  */
@@ -52,11 +51,11 @@ uint64_t counters_popularity(const struct counters *counters, uint32_t item);
 const float *counters_popularity_logs(const struct counters *counters);
 /* Decayed to seq. */
 double counters_decayed(const struct counters *counters, uint32_t item, uint64_t seq);
-/* log(decayed to seq), not below DECAYED_LOG_FLOOR: no exponential, so it is cheap for all items.
- * */
+/* log(decayed to seq), not below DECAYED_LOG_FLOOR: no exponential, so it is cheap
+ * for all items. */
 float counters_decayed_log(const struct counters *counters, uint32_t item, uint64_t seq);
-/* scores (M) = sum over the newest `history_span` items of the history of the cosine; zeroed first.
- * */
+/* scores (M) = sum over the newest `history_span` items of the history of the cosine; zeroed
+ * first. */
 void counters_covisitation(const struct counters *counters, const uint32_t *history,
                            int history_count, int history_span, float *ret_scores, int M);
 /* The same for a few candidates only. */

@@ -2,8 +2,8 @@
  *
  * eval_book.h - sums of the learner's own evaluation: models side by side on the same rows.
  *
- * All numbers are doubles in one flat struct, so that a checkpoint keeps the book as one tensor. Sums
- * are added in the order of the rows: the same rows give the same bits.
+ * All numbers are doubles in one flat struct, so that a checkpoint keeps the book as one tensor.
+ * Sums are added in the order of the rows: the same rows give the same bits.
  */
 #ifndef MODEL_EVAL_BOOK_H
 #define MODEL_EVAL_BOOK_H
@@ -64,7 +64,8 @@ void eval_book_pair(struct eval_book *book, enum eval_pairing pairing, struct ev
 int eval_book_figures(const struct eval_book *book, struct eval_figure *ret_figures, int max);
 int eval_book_pairs(const struct eval_book *book, struct eval_pair *ret_pairs, int max);
 
-/* Rank of scores[0] among scores (count): ties count half, rounded up; log loss of their softmax. */
+/* Rank of scores[0] among scores (count): ties count half, rounded up; log loss of their
+ * softmax. */
 struct eval_outcome eval_outcome_of(const float *scores, int count);
 
 #endif

@@ -4,9 +4,9 @@
  * catalogue; and where the language model's view joins in.
  *
  *   history ─▶ SASRec state z ─▶ logits (M) ─┐
- *           ─▶ co-visitation (M) ────────────┼─ retrieve ─▶ candidates ─▶ features ─▶ stacker ─▶ list
- *           ─▶ decayed popularity (M) ───────┘      ▲ item head log-probabilities (M), when there are
- *                              new items' share ────┘
+ *           ─▶ co-visitation (M) ────────────┼─ retrieve ─▶ features ─▶ stacker ─▶ list
+ *           ─▶ decayed popularity (M) ───────┘    ▲ item head log-probabilities (M), if any
+ *                            new items' share ────┘
  *
  * The learner owns a trainable one; each version holds an immutable copy. Ranking is a function of
  * (fast model, history, exclusions, hidden flags, sequence number) and nothing else: the same bits
@@ -131,8 +131,8 @@ struct catalogue_ranks {
 MUST_CHECK enum status ranker_catalogue_ranks(struct ranker *ranker, const struct fast_model *model,
                                               const struct rank_request *request, uint32_t target,
                                               struct catalogue_ranks *ret_ranks, struct error *err);
-/* For the request of the last ranker_catalogue_ranks: rank of the target by scores (M) of any model,
- * and features (count, FEATURE_COUNT) of known items. */
+/* For the request of the last ranker_catalogue_ranks: rank of the target by scores (M) of any
+ * model, and features (count, FEATURE_COUNT) of known items. */
 int ranker_rank_of(const struct ranker *ranker, const float *scores, uint32_t target);
 void ranker_last_features(const struct ranker *ranker, const uint32_t *items, int count,
                           float *ret_features);

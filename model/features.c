@@ -2,9 +2,9 @@
  *
  * features.c - what each model says about an item, side by side: the stacker's input.
  *
- * Everything is a logarithm, so that a weighted sum is a weighted product of the models' opinions. What a
- * model does not know stands at a floor; a model that is not asked stands at the stacker's mean, where
- * it says nothing.
+ * Everything is a logarithm, so that a weighted sum is a weighted product of the models' opinions.
+ * What a model does not know stands at a floor; a model that is not asked stands at the stacker's
+ * mean, where it says nothing.
  */
 #include <assert.h>
 #include <math.h>

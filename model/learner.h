@@ -2,7 +2,7 @@
  *
  * learner.h - learns from the training log, batch by batch; makes versions and checkpoints.
  *
- *   rows ((b-1)N, bN] ─▶ evaluate rows marked TRAINING_EVALUATE with the state after b-1, fit the stackers
+ *   rows ((b-1)N, bN] ─▶ evaluate rows marked EVALUATE with the state after b-1; fit the stacks
  *                     ─▶ counters: all rows
  *                     ─▶ SASRec: one sequence a distinct user + replayed users, one step
  *                     ─▶ language model: rows marked TRAINING_LM + replay, one step, EMA
@@ -38,23 +38,23 @@
 struct learner_settings {
     uint64_t seed;
     struct fast_settings fast;
-    struct sasrec_step sasrec_step;   /* learning rate etc.; step is filled in */
-    double sasrec_replay_users;       /* replayed users as a share of the batch's distinct users */
+    struct sasrec_step sasrec_step; /* learning rate etc.; step is filled in */
+    double sasrec_replay_users;     /* 1: a replayed user for each four rows of the batch */
     bool title_vectors;
     /* language model */
-    bool lm;                          /* false: no base model, fast tier alone */
+    bool lm; /* false: no base model, fast tier alone */
     struct ilora_shape ilora;
-    struct lm_step lm_step;           /* step is filled in */
+    struct lm_step lm_step; /* step is filled in */
     int lm_warmup_steps;
-    int history;                      /* items in a prompt, 10 */
+    int history; /* items in a prompt, 10 */
     int micro_batch_tokens;
-    double replay;                    /* share of replayed rows in a language-model batch */
+    double replay; /* share of replayed rows in a language-model batch */
     int replay_rows_max;
-    int title_negatives;              /* title head */
+    int title_negatives; /* title head */
     /* evaluation */
-    int eval_candidates;              /* 20: the target and 19 others */
-    uint64_t warmup_events;           /* rows with a smaller seq are not evaluated */
-    int min_history;                  /* rows with a shorter history are not evaluated */
+    int eval_candidates;    /* 20: the target and 19 others */
+    uint64_t warmup_events; /* rows with a smaller seq are not evaluated */
+    int min_history;        /* rows with a shorter history are not evaluated */
 };
 
 /* What the learner may ask about items as of a sequence number. */
@@ -71,21 +71,27 @@ struct learner_catalogue {
                                                 struct span title, struct error *err),
                            void *visit_context, struct error *err);
     /* Items the user had consumed before an evaluated row, ascending. */
-    enum status (*exclusions)(void *context, uint64_t seq, uint32_t *items, int max,
-                              int *ret_count, struct error *err);
+    enum status (*exclusions)(void *context, uint64_t seq, uint32_t *items, int max, int *ret_count,
+                              struct error *err);
 };
 
 /* Figures of one model on one kind of evaluation and one slice: sums, not means. */
 struct eval_figure {
-    char model[24];  /* full, fast, ilora_item, ilora_title, frozen_item, sasrec, covisitation, popularity, popularity_decayed */
-    char kind[16];   /* candidates (1 target among 20), catalogue (full rank) */
-    char slice[24];  /* all, unseen, lm (rows evaluated with language models: same rows for all models) */
+    /* full, fast, ilora_item, frozen_item, sasrec, covisitation, popularity, popularity_decayed */
+    char model[24];
+    char kind[16]; /* candidates (1 target among 20), catalogue (full rank) */
+    /* all; unseen (no event before); short, long (history below 10 items or not); lm (rows
+     * evaluated with language models: the same rows for all models) */
+    char slice[24];
     uint64_t count;
-    double hit_1, hit_5, hit_10, ndcg_10, mrr, log_loss;
+    double hit_1, hit_5, hit_10, ndcg_10, mrr;
+    double
+        log_loss; /* nats; catalogue: of sasrec, fast, full and the heads only, 0 for the others */
 };
 
-/* Paired sums on the rows evaluated with language models: full stack minus fast stack, iLoRA alone
- * minus frozen base: mean and variance of the difference, for intervals. */
+/* Paired sums on the rows evaluated with language models (kind candidates): full stack minus fast
+ * stack, iLoRA alone minus frozen base, full stack minus SASRec: mean and variance of the
+ * difference, for intervals. */
 struct eval_pair {
     char a[24], b[24];
     uint64_t count;
@@ -95,25 +101,25 @@ struct eval_pair {
 
 struct version {
     uint64_t number, parent;
-    uint64_t seq_lo, seq_hi;        /* rows learned since the parent; C_v */
-    uint64_t restored_from;         /* rollback; 0 = none */
-    uint8_t digest[SHA256_BYTES];   /* of manifest.json, which names all files with theirs */
-    char folder[256];               /* the name under the versions folder */
-    struct fast_model *fast;        /* immutable copy on the CPU */
-    struct ilora_params *params;    /* EMA values; NULL without a language model */
-    float *vectors;                 /* (M,E) item vectors as of C_v */
+    uint64_t seq_lo, seq_hi;      /* rows learned since the parent; C_v */
+    uint64_t restored_from;       /* rollback; 0 = none */
+    uint8_t digest[SHA256_BYTES]; /* of manifest.json, which names all files with theirs */
+    char folder[256];             /* the name under the versions folder */
+    struct fast_model *fast;      /* immutable copy on the CPU */
+    struct ilora_params *params;  /* EMA values; NULL without a language model */
+    float *vectors;               /* (M,E) item vectors as of C_v */
     struct eval_figure *figures;
     int figure_count;
     uint64_t rows_trained, rows_unsampled, rows_quarantined, rows_excluded;
-    int references;                 /* atomic */
+    int references; /* atomic */
 };
 void version_take(struct version *version);
 void version_give(struct version *version); /* the last one frees */
 
 struct learner;
 
-/* base, tokenizer, template NULL when settings->lm is false. be: the learner's backend; fast_be: the
- * CPU backend of the learner's fast tier. All are borrowed for the learner's life. */
+/* base, tokenizer, template NULL when settings->lm is false. be: the learner's backend; fast_be:
+ * the CPU backend of the learner's fast tier. All are borrowed for the learner's life. */
 MUST_CHECK enum status learner_new(const struct learner_settings *settings, struct backend *be,
                                    struct backend *fast_be, struct base_model *base,
                                    const struct tokenizer *tokenizer,
@@ -126,8 +132,8 @@ uint64_t learner_version(const struct learner *learner); /* last version made or
 
 struct batch_stats {
     int rows, lm_rows, replayed, evaluated, evaluated_lm;
-    int quarantined;              /* rows of a discarded step */
-    struct lm_step_stats lm;      /* zero when no row was sampled */
+    int quarantined;         /* rows of a discarded step */
+    struct lm_step_stats lm; /* zero when no row was sampled */
     struct sasrec_stats sasrec;
     int64_t lm_tokens;
 };
@@ -140,9 +146,10 @@ MUST_CHECK enum status learner_batch(struct learner *learner, const struct train
 /* Removes a user's rows from the reservoir. */
 void learner_forget(struct learner *learner, uint64_t user_key);
 
-/* Writes the version's folder (path must not exist; files fsynced, not renamed) as `number` with the
- * state as it is, and returns the object (one reference, caller's). The learner's proximal reference
- * becomes this version. covered: JSON text of the input positions, for manifest.json. */
+/* Writes the version's folder (path must not exist; files fsynced, not renamed) as `number` with
+ * the state as it is, and returns the object (one reference, caller's). The learner's proximal
+ * reference becomes this version. base_model_name and base_sha256 are written only with a
+ * language model. */
 MUST_CHECK enum status learner_make_version(struct learner *learner, uint64_t number,
                                             const char *path, const char *numeric_profile,
                                             const char *base_model_name,
@@ -160,15 +167,16 @@ MUST_CHECK enum status learner_restore_version(struct learner *learner,
 MUST_CHECK enum status learner_save(struct learner *learner, const char *path, struct error *err);
 MUST_CHECK enum status learner_load(struct learner *learner, const char *path, struct error *err);
 
-/* ---- scoring for predictions (the device's owner runs these between training jobs) ------------ */
+/* ---- scoring for predictions (the device's owner runs these between training jobs) ----------- */
 
 struct score_request {
-    const uint32_t *history;      /* oldest first; the newest settings.history are used */
+    const uint32_t *history; /* oldest first; the newest settings.history are used */
     int history_count;
-    const struct span *titles;    /* of those history items as of now; size 0 = none */
-    const float *state;           /* z (E) under the same version */
+    const struct span *titles; /* of those history items as of now; size 0 = none */
+    const float *state;        /* z (E) under the same version */
 };
-/* Item head log-probabilities (count, M of the version), under a version, not the learner's state. */
+/* Item head log-probabilities (count, M of the version), under a version, not the
+ * learner's state. */
 MUST_CHECK enum status learner_score_items(struct learner *learner, struct version *version,
                                            const struct score_request *requests, int count,
                                            float *ret_logprobs, struct error *err);

@@ -51,7 +51,8 @@ static bool same_history(const struct training_row *a, const struct training_row
            memcmp(a->window, b->window, (size_t)a->window_count * sizeof a->window[0]) == 0;
 }
 
-/* Chooses rows and finds their distinct histories: a row shares its user's last one or starts one. */
+/* Chooses rows and finds their distinct histories: a row shares its user's last one or
+ * starts one. */
 static void eval_choose(struct eval_run *run, const struct training_row *rows, int count) {
     const struct batch_users *users = run->learner->users;
     int history_of_user[BATCH_EVENTS_MAX];
@@ -95,7 +96,7 @@ static void eval_choose(struct eval_run *run, const struct training_row *rows, i
     }
 }
 
-/* ---- one row ---------------------------------------------------------------------------------- */
+/* ---- one row --------------------------------------------------------------------------------- */
 
 /* The target first, then others by hash that the user has not consumed; false: too few items. */
 static bool draw_candidates(struct eval_run *run, const struct training_row *row,
@@ -285,7 +286,7 @@ static enum status evaluate_row(struct eval_run *run, const struct training_row 
                          run->frozen + (size_t)chunk_at * M, err);
 }
 
-/* ---- chunks ----------------------------------------------------------------------------------- */
+/* ---- chunks ---------------------------------------------------------------------------------- */
 
 /* Language-model scores of the histories that want them, spread over their places. */
 static enum status chunk_lm(struct eval_run *run, const struct rank_request *requests, int first,

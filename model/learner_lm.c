@@ -2,8 +2,9 @@
  *
  * learner_lm.c - the language model's part of the learner: its objects and the titles.
  *
- * A title is tokenised and embedded once, when it arrives or changes; prompts then copy ids. After a
- * restart the ids are made again from the catalogue when they are needed, which gives the same. */
+ * A title is tokenised and embedded once, when it arrives or changes; prompts then copy ids. After
+ * a restart the ids are made again from the catalogue when they are needed, which gives
+ * the same. */
 #include <assert.h>
 #include <inttypes.h>
 #include <string.h>
@@ -82,7 +83,7 @@ struct title_vectors *learner_lm_title_vectors(struct learner *learner) {
     return &learner->lm->titles;
 }
 
-/* ---- titles ----------------------------------------------------------------------------------- */
+/* ---- titles ---------------------------------------------------------------------------------- */
 
 static enum status lm_reserve(struct learner_lm *lm, int items, struct error *err) {
     if (items <= lm->capacity) { return STATUS_OK; }

@@ -30,7 +30,8 @@ struct learner_lm {
     bool items_lent;             /* model scores against a version's items, not the learner's */
 };
 
-/* Token ids of an item's title as of titles_seq; count 0: it has none. borrows: until it changes. */
+/* Token ids of an item's title as of titles_seq; count 0: it has none. borrows: until it
+ * changes. */
 MUST_CHECK enum status learner_lm_title(struct learner *learner, uint32_t item,
                                         const struct title_tokens **ret_tokens, struct error *err);
 

@@ -58,7 +58,7 @@ static enum status cases_new(struct lm_cases *cases, const struct learner *learn
     return STATUS_OK;
 }
 
-/* ---- prompts ---------------------------------------------------------------------------------- */
+/* ---- prompts --------------------------------------------------------------------------------- */
 
 /* The newest items below M, at most settings.history, oldest first. */
 static int newest_items(const struct learner *learner, const uint32_t *history, int count, int M,
@@ -161,7 +161,7 @@ static enum status case_add_row(struct learner *learner, struct lm_cases *cases,
     return case_titles(learner, cases, index, row, err);
 }
 
-/* ---- one step --------------------------------------------------------------------------------- */
+/* ---- one step -------------------------------------------------------------------------------- */
 
 /* Rows that the language model learns: the marked ones, then rows of random users of the past. */
 static enum status choose_rows(struct learner *learner, const struct training_row *rows, int count,
@@ -305,7 +305,7 @@ enum status learner_lm_train(struct learner *learner, const struct training_row 
     return status == STATUS_OK ? STATUS_OK : error_wrap(err, "training the language model");
 }
 
-/* ---- scores ----------------------------------------------------------------------------------- */
+/* ---- scores ---------------------------------------------------------------------------------- */
 
 enum status learner_lm_scores(struct learner *learner, const struct rank_request *requests,
                               int count, bool frozen, float *ret_logprobs, struct error *err) {
@@ -382,7 +382,7 @@ enum status learner_score_items(struct learner *learner, struct version *version
     return status == STATUS_OK ? STATUS_OK : error_wrap(err, "scoring under a version");
 }
 
-/* ---- slabs ------------------------------------------------------------------------------------ */
+/* ---- slabs ----------------------------------------------------------------------------------- */
 
 enum status learner_lm_empty(struct learner *learner, struct ilora_params **ret_params,
                              struct error *err) {

@@ -102,8 +102,8 @@ MUST_CHECK enum status learner_lm_refer(struct learner *learner, struct ilora_pa
 /* Fast weights and average = params, moments zero. */
 MUST_CHECK enum status learner_lm_restore(struct learner *learner, struct ilora_params *params,
                                           struct error *err);
-/* Slabs as host copies for a checkpoint, and back. ret/values: floats of one slab each, in the order
- * VALUE, MOMENT1, MOMENT2, EMA, reference. */
+/* Slabs as host copies for a checkpoint, and back. ret/values: floats of one slab each, in the
+ * order VALUE, MOMENT1, MOMENT2, EMA, reference. */
 #define LEARNER_LM_SLABS 5
 size_t learner_lm_floats(const struct learner *learner);
 MUST_CHECK enum status learner_lm_read(struct learner *learner, float *ret_values,

@@ -38,7 +38,7 @@ enum state_number {
     NUMBER_COUNT,
 };
 
-/* ---- numbers ---------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 static void numbers_get(const struct learner *learner, int64_t *ret_numbers) {
     const struct learner_lm *lm = learner->lm;
@@ -72,7 +72,7 @@ static void numbers_set(struct learner *learner, const int64_t *numbers) {
     learner->lm->titles_seq = (uint64_t)numbers[NUMBER_TITLES_SEQ];
 }
 
-/* ---- saving ----------------------------------------------------------------------------------- */
+/* ---- saving ---------------------------------------------------------------------------------- */
 
 /* What the list points into while the file is written. */
 struct state_parts {
@@ -180,7 +180,7 @@ enum status learner_save(struct learner *learner, const char *path, struct error
     return STATUS_OK;
 }
 
-/* ---- loading ---------------------------------------------------------------------------------- */
+/* ---- loading --------------------------------------------------------------------------------- */
 
 static enum status sasrec_load(struct learner *learner, const struct safetensors *file,
                                struct error *err) {

@@ -66,7 +66,8 @@ static void items_append(struct sequences *sequences, const uint32_t *items, siz
     sequences->used += count;
 }
 
-/* A user's window before the batch, its rows, cut from the end so that each new item is a target. */
+/* A user's window before the batch, its rows, cut from the end so that each new item is
+ * a target. */
 static void sequences_add_user(struct sequences *sequences, const struct batch_users *users,
                                const struct training_row *rows, int count, int user, int S) {
     const uint32_t *items = sequences->items + sequences->used;

@@ -2,8 +2,8 @@
  *
  * reservoir.c - rows by user, a heap of users by how many rows they have, a table to find them.
  *
- * The table is only for finding: nothing ever walks it, so its layout shows nowhere. The heap's order
- * (rows, then key) is total, so its top is a function of the content whatever the history. */
+ * The table is only for finding: nothing ever walks it, so its layout shows nowhere. The heap's
+ * order (rows, then key) is total, so its top is a function of the content whatever the history. */
 #include "model/reservoir.h"
 
 #include <assert.h>
@@ -78,7 +78,7 @@ void reservoir_free(struct reservoir *reservoir) {
     memory_free(reservoir);
 }
 
-/* ---- heap ------------------------------------------------------------------------------------- */
+/* ---- heap ------------------------------------------------------------------------------------ */
 
 static bool above(const struct reservoir *reservoir, int a, int b) {
     const struct reservoir_user *first = &reservoir->users[reservoir->heap[a]];
@@ -118,7 +118,7 @@ static void heap_settle(struct reservoir *reservoir, int at) {
     heap_sink(reservoir, at);
 }
 
-/* ---- finding ---------------------------------------------------------------------------------- */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 static int table_slot(const struct reservoir *reservoir, uint64_t key) {
     uint64_t mask = (uint64_t)reservoir->table_size - 1;
@@ -188,7 +188,7 @@ static enum status user_of(struct reservoir *reservoir, uint64_t key, int *ret_u
     return STATUS_OK;
 }
 
-/* ---- rows ------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static void row_remove(struct reservoir *reservoir, struct reservoir_user *user, int index) {
     memory_free(user->rows[index].row);
@@ -284,7 +284,7 @@ void reservoir_exclude(struct reservoir *reservoir, uint64_t first, uint64_t las
     reservoir_index(reservoir);
 }
 
-/* ---- bytes ------------------------------------------------------------------------------------ */
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 #define ROW_BYTES 40u /* seq, user, time, item, weight, window_count, repeat; then the window */
 

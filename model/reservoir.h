@@ -7,9 +7,9 @@
  *   ...                                       at most `rows_max` rows in all
  *
  * When it is full, the user with the most rows (ties: the smaller key) gives one up: the one whose
- * hash of (seq, seed) is greatest, so what stays of a user is a uniform sample of all its rows, and a
- * user who has gone quiet keeps what it has. Which rows stay is a function of the rows added, so a
- * checkpoint need only hold the rows, user by user.
+ * hash of (seq, seed) is greatest, so what stays of a user is a uniform sample of all its rows, and
+ * a user who has gone quiet keeps what it has. Which rows stay is a function of the rows added, so
+ * a checkpoint need only hold the rows, user by user.
  */
 #ifndef MODEL_RESERVOIR_H
 #define MODEL_RESERVOIR_H

@@ -17,11 +17,11 @@
 #include "model/sasrec_rooms.h"
 
 #define CAPACITY_FIRST 1024
-#define INIT_STD       0.02 /* normal; BERT4Rec's and the usual choice for SASRec with cross-entropy */
+#define INIT_STD       0.02 /* normal; BERT4Rec's, and usual for SASRec with cross-entropy */
 #define STREAM_WEIGHTS 0x5a5a0000u /* rng stream of parameter i is this + i */
 #define STREAM_ITEMS   0x5a5b0000u /* table rows: index = item */
 
-/* ---- parameters ------------------------------------------------------------------------------- */
+/* ---- parameters ------------------------------------------------------------------------------ */
 
 static const char *const block_names[BLOCK_COUNT] = {
     "norm1.weight", "norm1.bias", "attention.qkv.weight", "attention.out.weight",
@@ -191,7 +191,7 @@ int sasrec_items(const struct sasrec *sasrec) {
     return sasrec->M;
 }
 
-/* ---- growth ----------------------------------------------------------------------------------- */
+/* ---- growth ---------------------------------------------------------------------------------- */
 
 /* A larger tensor with the old rows in front and zeros behind. */
 static enum status rows_grow(struct backend *be, struct tensor old, int rows, int cols,
@@ -335,7 +335,7 @@ const float *sasrec_vectors(struct sasrec *sasrec) {
     return sasrec->vectors.data;
 }
 
-/* ---- copies ----------------------------------------------------------------------------------- */
+/* ---- copies ---------------------------------------------------------------------------------- */
 
 enum status sasrec_copy(struct sasrec *dst, const struct sasrec *src, struct error *err) {
     const struct backend_ops *ops = dst->be->ops;

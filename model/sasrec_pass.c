@@ -15,7 +15,7 @@
 #include "base/memory.h"
 #include "model/sasrec_rooms.h"
 
-/* ---- memory ----------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 /* The next (rows, cols) of the slab; with no slab yet only counts. */
 static struct tensor slab_take(struct tensor slab, size_t *used, enum dtype dtype, int rows,
@@ -110,7 +110,7 @@ void sasrec_work_free(struct sasrec_work *work) {
     memory_free(work);
 }
 
-/* ---- packing ---------------------------------------------------------------------------------- */
+/* ---- packing --------------------------------------------------------------------------------- */
 
 /* Newest items of a sequence that exist, at most `limit`, oldest first. */
 static int known_items(const struct sasrec *sasrec, const struct sasrec_sequence *sequence,
@@ -166,7 +166,7 @@ int sasrec_pack(const struct sasrec *sasrec, struct sasrec_work *work,
     return taken;
 }
 
-/* ---- forward ---------------------------------------------------------------------------------- */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 void sasrec_embed(const struct sasrec *sasrec, struct sasrec_work *work, int N, float dropout,
                   uint64_t seed, uint64_t stream) {

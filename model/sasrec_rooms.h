@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * sasrec_rooms.h - what the rooms of SASRec share: the parameters, their order, and the activations.
+ * sasrec_rooms.h - what the rooms of SASRec share: the parameters, their order, and the
+ * activations.
  *
  *   sasrec.c        the object: parameters, growth, copies
  *   sasrec_pass.c   packing and the forward pass, states, log-probabilities

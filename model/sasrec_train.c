@@ -2,8 +2,8 @@
  *
  * sasrec_train.c - one step: forward, full-catalogue cross-entropy, backward, Adam.
  *
- *   pass over <= 4096 rows:  blocks ─▶ z (N,E) ─▶ pieces of rows ─▶ logits (n,M) ─▶ loss and dlogits
- *                                                     in place ─▶ dz (n,E), dv (M,E)
+ *   pass over <= 4096 rows: blocks ─▶ z (N,E) ─▶ pieces of rows ─▶ logits (n,M) ─▶ loss
+ *                           and dlogits in place ─▶ dz (n,E), dv (M,E)
  *
  * Logits exist for a piece of rows at a time, sized to stay in the second-level cache: forward,
  * softmax and both backward products of a piece run while it is warm. Gradients of several passes
@@ -43,7 +43,7 @@ static struct tensor gradient(const struct sasrec *sasrec, int parameter) {
     return grad;
 }
 
-/* ---- loss ------------------------------------------------------------------------------------- */
+/* ---- loss ------------------------------------------------------------------------------------ */
 
 /* Loss and gradients of rows [first, first+n): dz =, dv += */
 static void piece_loss(struct sasrec_train *train, int first, int n) {
@@ -77,7 +77,7 @@ static void pass_loss(struct sasrec_train *train, int N) {
     train->positions += N;
 }
 
-/* ---- backward --------------------------------------------------------------------------------- */
+/* ---- backward -------------------------------------------------------------------------------- */
 
 /* dx += dLayerNorm, from dy */
 static void norm_backward(struct sasrec_train *train, struct tensor dx, struct tensor dy,
@@ -211,7 +211,7 @@ static void sasrec_pass(struct sasrec_train *train, int N, int segments) {
     embed_backward(train, N);
 }
 
-/* ---- step ------------------------------------------------------------------------------------- */
+/* ---- step ------------------------------------------------------------------------------------ */
 
 /* dP (W,E) = titles^T dv */
 static void titles_backward(struct sasrec *sasrec) {

@@ -86,7 +86,7 @@ enum status tensor_file_copy(const struct safetensors *file, const char *name, c
     return STATUS_OK;
 }
 
-/* ---- digests ---------------------------------------------------------------------------------- */
+/* ---- digests --------------------------------------------------------------------------------- */
 
 enum status folder_digests_write(struct json_writer *w, const char *folder,
                                  const char *const *names, int count, struct error *err) {

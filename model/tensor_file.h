@@ -14,7 +14,8 @@
 #include "base/status.h"
 #include "model/checkpoint.h"
 
-/* Entries on their way into a file. Zeroed is empty; borrows: the data, until the file is written. */
+/* Entries on their way into a file. Zeroed is empty; borrows: the data, until the file
+ * is written. */
 struct tensor_list {
     struct safetensors_entry *entries; /* owns */
     int count, capacity;
@@ -38,8 +39,8 @@ MUST_CHECK enum status tensor_file_copy(const struct safetensors *file, const ch
 /* "files": {name: sha256, ...} of a folder's files, in the order given. */
 MUST_CHECK enum status folder_digests_write(struct json_writer *w, const char *folder,
                                             const char *const *names, int count, struct error *err);
-/* Reads folder/name, parses it, checks every digest in its "files". ret_digest (may be NULL): of the
- * JSON file itself. CORRUPT names the file. json_free the value. */
+/* Reads folder/name, parses it, checks every digest in its "files". ret_digest (may be NULL): of
+ * the JSON file itself. CORRUPT names the file. json_free the value. */
 MUST_CHECK enum status folder_digests_check(const char *folder, const char *name,
                                             struct json_value **ret_json,
                                             uint8_t ret_digest[SHA256_BYTES], struct error *err);

@@ -5,10 +5,10 @@
  *   raw (W) = mean over the title's rows of the hidden states of the middle and the last layer
  *   vector  = (raw - mean) / deviation / sqrt(W)
  *
- * mean and deviation (W) are those of the first TITLES_MEASURED titles and stay as they are then, so
- * that a vector never changes because others arrived. Until there are so many, every new title
- * measures all of them again. The length of a vector is about 1 whatever W is: the learned projection
- * behind it then moves an item about as fast as its own row of the table does.
+ * mean and deviation (W) are those of the first TITLES_MEASURED titles and stay as they are then,
+ * so that a vector never changes because others arrived. Until there are so many, every new title
+ * measures all of them again. The length of a vector is about 1 whatever W is: the learned
+ * projection behind it then moves an item about as fast as its own row of the table does.
  */
 #ifndef MODEL_TITLE_VECTORS_H
 #define MODEL_TITLE_VECTORS_H

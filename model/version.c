@@ -2,8 +2,9 @@
  *
  * version.c - versions: made from the learner's state, loaded from a folder, gone back to.
  *
- * A version is a copy, so the learner goes on at once and many threads may read it. Making one again
- * from the same rows gives the same bytes and so the same digest; that is how a replay is checked. */
+ * A version is a copy, so the learner goes on at once and many threads may read it. Making one
+ * again from the same rows gives the same bytes and so the same digest; that is how a replay is
+ * checked. */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>

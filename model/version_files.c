@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * version_files.c - the files of a version. The same state gives the same bytes: tensors are sorted by
- * name, JSON numbers are the shortest that read back the same, and nothing says when it was written. */
+ * version_files.c - the files of a version. The same state gives the same bytes: tensors are sorted
+ * by name, JSON numbers are the shortest that read back the same, and nothing says when it was
+ * written. */
 #include "model/version_files.h"
 
 #include <assert.h>
@@ -34,7 +35,7 @@ void stack_from_doubles(const double values[STACK_DOUBLES], struct stacker *stac
     stack->active = (uint32_t)values[4 * FEATURE_COUNT + 1];
 }
 
-/* ---- language model --------------------------------------------------------------------------- */
+/* ---- language model -------------------------------------------------------------------------- */
 
 static bool is_adapter(const struct ilora_tensor *tensor) {
     return strstr(tensor->name, ".lora_A.") != NULL || strstr(tensor->name, ".lora_B.") != NULL;
@@ -113,7 +114,7 @@ static enum status adapter_write(const struct version *version, const float *val
                                 folder, err);
 }
 
-/* ---- weights ---------------------------------------------------------------------------------- */
+/* ---- weights --------------------------------------------------------------------------------- */
 
 static void sasrec_list_values(const struct sasrec *sasrec, struct tensor_list *list) {
     for (int t = 0; t < sasrec_tensor_count(sasrec); t++) {
@@ -143,7 +144,7 @@ static enum status weights_write(const struct learner *learner, const struct ver
     return status;
 }
 
-/* ---- manifest --------------------------------------------------------------------------------- */
+/* ---- manifest -------------------------------------------------------------------------------- */
 
 static void figures_write(struct json_writer *w, const struct version *version) {
     json_write_array(w, "figures");
@@ -224,7 +225,7 @@ static enum status manifest_write(struct version *version, const char *folder,
     return status;
 }
 
-/* ---- all -------------------------------------------------------------------------------------- */
+/* ---- all ------------------------------------------------------------------------------------- */
 
 enum status version_files_write(struct learner *learner, struct version *version,
                                 const char *folder, const struct version_origin *origin,

@@ -2,7 +2,8 @@
  *
  * version_files.h - a version's folder: what each file holds, written and read.
  *
- *   adapter_model.safetensors + adapter_config.json   PEFT's names and keys: the uniform-gate adapter
+ *   adapter_model.safetensors + adapter_config.json   PEFT's names and keys: the uniform-gate
+ * adapter
  *   ilora.safetensors    gate, projector, heads, SASRec, stacks, evaluation sums
  *   counters.bin         popularity and co-visitation
  *   manifest.json        numbers, figures, SHA-256 of every other file

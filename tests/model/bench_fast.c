@@ -5,11 +5,11 @@
  *
  *   bench_fast FILE.inter [key=value ...]
  *
- * MODEL.md's evaluation: stable time order; batches of 256 events; a row's history is the user's items
- * with a smaller time, so events of the same second never see each other; every row whose history has
- * three items is predicted before its batch is learned, over the whole catalogue minus what the user
- * consumed before. The known figures count 91,636 events of MovieLens 100K: their script began at the
- * batch that holds event 5,000, that is after event 4,864 (`warmup`).
+ * MODEL.md's evaluation: stable time order; batches of 256 events; a row's history is the user's
+ * items with a smaller time, so events of the same second never see each other; every row whose
+ * history has three items is predicted before its batch is learned, over the whole catalogue minus
+ * what the user consumed before. The known figures count 91,636 events of MovieLens 100K: their
+ * script began at the batch that holds event 5,000, that is after event 4,864 (`warmup`).
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -59,7 +59,7 @@ static double option(int argc, char **argv, const char *key, double value) {
     return value;
 }
 
-/* ---- the file --------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 static int by_time(const void *a, const void *b) {
     const struct event *x = a, *y = b;
@@ -154,7 +154,7 @@ static void stream_close(struct stream *stream) {
     memory_free(stream->events);
 }
 
-/* ---- rows ------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static void row_of(struct stream *stream, int index, int at, struct training_row *row) {
     const struct event *event = &stream->events[index];
@@ -210,7 +210,7 @@ static enum status exclusions(void *context, uint64_t seq, uint32_t *items, int 
     return STATUS_OK;
 }
 
-/* ---- run -------------------------------------------------------------------------------------- */
+/* ---- run ------------------------------------------------------------------------------------- */
 
 static struct learner_settings settings_of(int argc, char **argv, int items) {
     return (struct learner_settings){

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * test_learner.c - the learner without a language model: it learns, it repeats itself byte for byte,
- * and its versions and checkpoints hold what they should. */
+ * test_learner.c - the learner without a language model: it learns, it repeats itself byte for
+ * byte, and its versions and checkpoints hold what they should. */
 #include <stdio.h>
 
 #include "base/file.h"
