@@ -23,9 +23,9 @@ void lines_free(struct lines *lines) {
 
 /* One line of what is held; false when its end is not there yet. */
 static bool take_line(struct lines *lines, struct span *ret_line) {
-    const uint8_t *begin = lines->held.data + lines->taken;
     size_t size = lines->held.size - lines->taken;
     if (size == 0) { return false; }
+    const uint8_t *begin = lines->held.data + lines->taken;
     const uint8_t *end = memchr(begin, '\n', size);
     if (end == NULL && !lines->ended) { return false; }
     size_t length = end == NULL ? size : (size_t)(end - begin);
