@@ -51,11 +51,9 @@ void adapter_backward(struct backend *be, struct tensor dx, struct tensor u, str
         be->ops->product(be, du_j, dy_j, false, site->up[j], false, site->scale, 0.0f);
         be->ops->product(be, site->dup[j], dy_j, true, tensor_cols(u, j * site->R, site->R), false,
                          site->scale, 1.0f);
-        be->ops->gate_backward(be, du_j, gate->dweight, du_j,
-                               tensor_cols(h, j * site->R, site->R), gate->weight, gate->sequence);
+        be->ops->gate_backward(be, du_j, gate->dweight, du_j, tensor_cols(h, j * site->R, site->R),
+                               gate->weight, gate->sequence);
     }
     be->ops->product(be, site->ddown, du, true, x, false, 1.0f, 1.0f);
-    if (!tensor_is_none(dx)) {
-        be->ops->product(be, dx, du, false, site->down, false, 1.0f, 1.0f);
-    }
+    if (!tensor_is_none(dx)) { be->ops->product(be, dx, du, false, site->down, false, 1.0f, 1.0f); }
 }

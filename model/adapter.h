@@ -4,8 +4,8 @@
  *
  *     x (N,I) ──A──▶ h (N,pR) ──* gate──▶ u (N,pR) ──part j──▶ y_j (N,O_j) += s u_j B_j^T
  *
- * A site is a group of p linear layers that read the same x (q,k,v: 3; gate,up: 2; o, down: 1): their
- * A are one stacked matrix, so h is one product. No product per expert: expert k owns ranks
+ * A site is a group of p linear layers that read the same x (q,k,v: 3; gate,up: 2; o, down: 1):
+ * their A are one stacked matrix, so h is one product. No product per expert: expert k owns ranks
  * [k R/K, (k+1) R/K), and scaling those columns of h by w_k equals the paper's sum over experts
  * (Kong et al. 2024, eq. 9; MODEL.md). s = alpha / (R/K).
  */
@@ -17,12 +17,12 @@
 #define ADAPTER_PARTS_MAX 3
 
 struct adapter_site {
-    int parts;                            /* p */
-    int R;                                /* ranks of one part */
-    float scale;                          /* s */
-    struct tensor down;                   /* (pR,I): the paper's A, stacked */
-    struct tensor up[ADAPTER_PARTS_MAX];  /* (O_j,R): the paper's B */
-    struct tensor ddown;                  /* gradients; none when the params only score */
+    int parts;                           /* p */
+    int R;                               /* ranks of one part */
+    float scale;                         /* s */
+    struct tensor down;                  /* (pR,I): the paper's A, stacked */
+    struct tensor up[ADAPTER_PARTS_MAX]; /* (O_j,R): the paper's B */
+    struct tensor ddown;                 /* gradients; none when the params only score */
     struct tensor dup[ADAPTER_PARTS_MAX];
 };
 

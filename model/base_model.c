@@ -51,9 +51,8 @@ static enum status make_stacked(struct base_model *base, struct checkpoint *chec
                                 struct weight **ret_weight, struct error *err) {
     int rows = 0;
     for (int i = 0; i < count; i++) {
-        enum status status =
-            read_layer_part(checkpoint, layer, parts[i].name, parts[i].rows, cols,
-                            host + (size_t)rows * (size_t)cols, err);
+        enum status status = read_layer_part(checkpoint, layer, parts[i].name, parts[i].rows, cols,
+                                             host + (size_t)rows * (size_t)cols, err);
         if (status != STATUS_OK) { return status; }
         rows += parts[i].rows;
     }
@@ -135,7 +134,7 @@ static enum status load_rope(struct base_model *base, struct error *err) {
     enum status status = backend_tensor_take(base->be, DTYPE_F32, rows, d->D, &base->rope, err);
     if (status != STATUS_OK) { return status; }
 
-    float *host = MEMORY_TAKE_ARRAY(float, (size_t)rows * (size_t)d->D);
+    float *host = MEMORY_TAKE_ARRAY(float, (size_t)rows *(size_t)d->D);
     if (host == NULL) { return error_set(err, STATUS_NO_MEMORY, "rotary table of %d rows", rows); }
     rope_table_fill(d, rows, host);
     status = base->be->ops->upload(base->be, base->rope, host, err);
@@ -193,8 +192,8 @@ static enum status load_all(struct base_model *base, struct checkpoint *checkpoi
     status = load_rope(base, err);
     if (status != STATUS_OK) { return status; }
 
-    base->bytes += (floats + (size_t)d->V * (size_t)d->C +
-                    (size_t)base->rope.rows * (size_t)d->D) * sizeof(float);
+    base->bytes += (floats + (size_t)d->V * (size_t)d->C + (size_t)base->rope.rows * (size_t)d->D) *
+                   sizeof(float);
     return STATUS_OK;
 }
 
@@ -266,12 +265,13 @@ enum status base_model_prepare_head(struct base_model *base, bool backward, stru
 
     const struct model_description *d = &base->description;
     const struct backend_ops *ops = base->be->ops;
-    float *host = MEMORY_TAKE_ARRAY(float, (size_t)d->V * (size_t)d->C);
+    float *host = MEMORY_TAKE_ARRAY(float, (size_t)d->V *(size_t)d->C);
     struct weight *head = NULL;
     if (host == NULL) { return error_set(err, STATUS_NO_MEMORY, "output head on the host"); }
     enum status status = ops->download(base->be, host, base->embedding, err);
     if (status == STATUS_OK) {
-        status = ops->weight_make(base->be, host, d->V, d->C, backward, base->precision, &head, err);
+        status =
+            ops->weight_make(base->be, host, d->V, d->C, backward, base->precision, &head, err);
     }
     memory_free(host);
     if (status != STATUS_OK) { return error_wrap(err, "packing the output head"); }

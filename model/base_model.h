@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * base_model.h - the frozen Llama on a device: packed matrices, norm gains, embedding, rotary table.
+ * base_model.h - the frozen Llama on a device: packed matrices, norm gains, embedding, rotary
+ * table.
  *
  * The rooms of the language model look inside; everybody else uses the functions that
  * language_model.h declares. q,k,v are one matrix ((H+2G)D, C) and gate,up another (2F, C): one
@@ -14,19 +15,19 @@
 #define ROPE_ROWS_MAX 4096 /* positions the rotary table holds; a prompt has at most 1,024 */
 
 struct base_layer {
-    struct weight *qkv;      /* owns: ((H+2G)D, C) */
-    struct weight *o;        /* owns: (C, HD) */
-    struct weight *gate_up;  /* owns: (2F, C) */
-    struct weight *down;     /* owns: (C, F) */
-    struct tensor norm1;     /* (1,C) before attention */
-    struct tensor norm2;     /* (1,C) before the feed-forward */
-    struct tensor qkv_bias;  /* (1,(H+2G)D) or none (Qwen2) */
-    struct tensor q_norm;    /* (1,D) or none (Qwen3) */
-    struct tensor k_norm;    /* (1,D) or none */
+    struct weight *qkv;     /* owns: ((H+2G)D, C) */
+    struct weight *o;       /* owns: (C, HD) */
+    struct weight *gate_up; /* owns: (2F, C) */
+    struct weight *down;    /* owns: (C, F) */
+    struct tensor norm1;    /* (1,C) before attention */
+    struct tensor norm2;    /* (1,C) before the feed-forward */
+    struct tensor qkv_bias; /* (1,(H+2G)D) or none (Qwen2) */
+    struct tensor q_norm;   /* (1,D) or none (Qwen3) */
+    struct tensor k_norm;   /* (1,D) or none */
 };
 
 struct base_model {
-    struct backend *be;      /* borrows */
+    struct backend *be; /* borrows */
     struct model_description description;
     enum precision precision;
     bool for_training;
@@ -37,11 +38,12 @@ struct base_model {
     struct tensor rope;        /* owns: (T,D): cos, sin */
     struct weight *head;       /* owns: (V,C); NULL until asked for when tied */
     bool head_backward;
-    size_t bytes;              /* device bytes of all of the above */
+    size_t bytes; /* device bytes of all of the above */
 };
 
-/* Packs the tied output head when it is not there yet (or lacks the backward form asked for). Called
- * while objects are made: a daemon that only uses the item head never pays for it. NO_MEMORY. */
+/* Packs the tied output head when it is not there yet (or lacks the backward form asked for).
+ * Called while objects are made: a daemon that only uses the item head never pays for it.
+ * NO_MEMORY. */
 MUST_CHECK enum status base_model_prepare_head(struct base_model *base, bool backward,
                                                struct error *err);
 

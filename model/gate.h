@@ -4,9 +4,9 @@
  *
  *     z (B,E) ─LayerNorm─▶ ·─W_g, b─▶ (B,K) ─softmax─▶ w = floor/K + (1-floor) softmax
  *
- * After Kong et al. 2024, eq. 7 (w = softmax(W_g z)), with two changes: z is normalised without a gain
- * (W_g holds one already) and every expert keeps a floor, so none starves. No batch statistics: a
- * user's gate never depends on its batch mates.
+ * After Kong et al. 2024, eq. 7 (w = softmax(W_g z)), with two changes: z is normalised without a
+ * gain (W_g holds one already) and every expert keeps a floor, so none starves. No batch
+ * statistics: a user's gate never depends on its batch mates.
  */
 #ifndef MODEL_GATE_H
 #define MODEL_GATE_H

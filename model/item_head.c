@@ -2,9 +2,9 @@
  *
  * item_head.c - scores, loss and gradients over the catalogue, a chunk of sequences at a time.
  *
- * Why chunks: logits of 64 sequences over 100,000 items are 25 MB, over four million a gigabyte; the
- * buffer is bounded (ITEM_HEAD_LOGITS_MAX) and the chunk is a function of sizes alone, so results do
- * not depend on load. Cross-entropy leaves the gradient in the logits (backend.h). */
+ * Why chunks: logits of 64 sequences over 100,000 items are 25 MB, over four million a gigabyte;
+ * the buffer is bounded (ITEM_HEAD_LOGITS_MAX) and the chunk is a function of sizes alone, so
+ * results do not depend on load. Cross-entropy leaves the gradient in the logits (backend.h). */
 #include "model/item_head.h"
 
 static int chunk_rows(int B, int items_max) {
@@ -62,8 +62,8 @@ static struct tensor score_chunk(struct backend *be, struct item_head_state *sta
 }
 
 void item_head_loss(struct backend *be, struct item_head_state *state,
-                    const struct ilora_params *params, const struct pack *pack,
-                    struct tensor items, struct tensor dfinal) {
+                    const struct ilora_params *params, const struct pack *pack, struct tensor items,
+                    struct tensor dfinal) {
     int B = pack->samples;
     struct tensor target = pack_tensor(pack, PACK_TARGET);
     for (int first = 0; first < B; first += state->logits.rows) {
@@ -96,8 +96,8 @@ enum status item_head_score(struct backend *be, struct item_head_state *state,
         int b = B - first < state->logits.rows ? B - first : state->logits.rows;
         struct tensor logits = score_chunk(be, state, params, items, first, b);
         be->ops->log_softmax(be, logits);
-        enum status status = be->ops->download(
-            be, ret_logprobs + (size_t)first * (size_t)items.rows, logits, err);
+        enum status status =
+            be->ops->download(be, ret_logprobs + (size_t)first * (size_t)items.rows, logits, err);
         if (status != STATUS_OK) { return status; }
     }
     return STATUS_OK;

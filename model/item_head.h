@@ -17,17 +17,17 @@
 #define ITEM_HEAD_LOGITS_MAX   (8u * 1024u * 1024u) /* floats of logits at a time */
 
 struct item_head_state {
-    struct tensor history;    /* (B,E) mean item vector, written by the caller */
-    struct tensor h;          /* (B,C) */
-    struct tensor normed;     /* (B,C) */
-    struct tensor mean, rstd; /* (B,1) */
-    struct tensor z;          /* (B,E) */
-    struct tensor logits;     /* (b,M) of a chunk of b sequences */
-    struct tensor loss;       /* (B,1) */
-    struct tensor weight;     /* (B,1) loss weight, written by the caller */
+    struct tensor history;     /* (B,E) mean item vector, written by the caller */
+    struct tensor h;           /* (B,C) */
+    struct tensor normed;      /* (B,C) */
+    struct tensor mean, rstd;  /* (B,1) */
+    struct tensor z;           /* (B,E) */
+    struct tensor logits;      /* (b,M) of a chunk of b sequences */
+    struct tensor loss;        /* (B,1) */
+    struct tensor weight;      /* (B,1) loss weight, written by the caller */
     struct tensor ones, zeros; /* (1,C) */
-    struct tensor dz;         /* (B,E) */
-    struct tensor dh;         /* (B,C) */
+    struct tensor dz;          /* (B,E) */
+    struct tensor dh;          /* (B,C) */
 };
 
 void item_head_layout(struct item_head_state *state, struct slab *slab,
@@ -40,8 +40,8 @@ void item_head_forward(struct backend *be, struct item_head_state *state,
                        struct tensor final);
 /* loss (B,1): = ; gradients of P, P2 and b: += ; dfinal (n,C): += . items (M,E). */
 void item_head_loss(struct backend *be, struct item_head_state *state,
-                    const struct ilora_params *params, const struct pack *pack,
-                    struct tensor items, struct tensor dfinal);
+                    const struct ilora_params *params, const struct pack *pack, struct tensor items,
+                    struct tensor dfinal);
 /* Log-probabilities of all B sequences to ret (B,M) on the host. */
 MUST_CHECK enum status item_head_score(struct backend *be, struct item_head_state *state,
                                        const struct ilora_params *params, struct tensor items,

@@ -60,10 +60,10 @@ static enum status take_host(struct language_model *lm, struct error *err) {
 
     int widest = d->C > lm->shape.E ? d->C : lm->shape.E;
     if (lm->shape.K > widest) { widest = lm->shape.K; }
-    lm->items_host = MEMORY_TAKE_ARRAY(float, (size_t)lm->items.rows * (size_t)lm->shape.E);
-    lm->staging = MEMORY_TAKE_ARRAY(float, (size_t)s->sequences_max * (size_t)widest);
-    lm->step_list = MEMORY_TAKE_ARRAY(struct optimizer_tensor,
-                                      (size_t)d->L * 14 + STEP_LIST_BESIDE);
+    lm->items_host = MEMORY_TAKE_ARRAY(float, (size_t)lm->items.rows *(size_t)lm->shape.E);
+    lm->staging = MEMORY_TAKE_ARRAY(float, (size_t)s->sequences_max *(size_t)widest);
+    lm->step_list =
+        MEMORY_TAKE_ARRAY(struct optimizer_tensor, (size_t)d->L * 14 + STEP_LIST_BESIDE);
     if (lm->items_host == NULL || lm->staging == NULL || lm->step_list == NULL) {
         return error_set(err, STATUS_NO_MEMORY, "language model: host buffers");
     }
@@ -92,8 +92,10 @@ static enum status check_settings(const struct language_model_settings *s,
                                   const struct ilora_shape *shape, const struct base_model *base,
                                   struct error *err) {
     if (s->tokens_max < 1 || s->sequences_max < 1) {
-        return error_set(err, STATUS_CONFIG, "language model of %d tokens, %d sequences: expected "
-                         "at least 1", s->tokens_max, s->sequences_max);
+        return error_set(err, STATUS_CONFIG,
+                         "language model of %d tokens, %d sequences: expected "
+                         "at least 1",
+                         s->tokens_max, s->sequences_max);
     }
     if ((shape->head & ILORA_HEAD_ITEM) != 0 &&
         (s->items_max < 1 || s->items_max > shape->items_max)) {

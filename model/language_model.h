@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * language_model.h - the frozen base with iLoRA, its gate, projector and two heads: forward over
- * packed prompts, one training step, scores. (MODEL.md: iLoRA linear layer, Gate, Projector, Prompt and
- * loss, Scoring, Optimiser; Kong et al. 2024; Hu et al. 2021.)
+ * packed prompts, one training step, scores. (MODEL.md: iLoRA linear layer, Gate, Projector, Prompt
+ * and loss, Scoring, Optimiser; Kong et al. 2024; Hu et al. 2021.)
  *
  *   prompts ──pack──▶ rows (N,C) ──L blocks, each linear + LoRA u = (x A^T)*g, y += s u B^T──▶ h
  *     h at each prompt's last row ──item head──▶ z (B,E) · item vectors (M,E) + b ──▶ logits (B,M)
@@ -25,7 +25,7 @@
 #include "model/checkpoint.h"
 #include "model/prompt.h"
 
-/* ---- frozen base --------------------------------------------------------------------------------- */
+/* ---- frozen base ----------------------------------------------------------------------------- */
 
 struct base_model;
 
@@ -36,16 +36,16 @@ void base_model_free(struct base_model *base);
 size_t base_model_bytes(const struct base_model *base);
 const struct model_description *base_model_description(const struct base_model *base);
 
-/* ---- trainable parameters ------------------------------------------------------------------------ */
+/* ---- trainable parameters -------------------------------------------------------------------- */
 
 enum ilora_head { ILORA_HEAD_ITEM = 1, ILORA_HEAD_TITLE = 2, ILORA_HEAD_BOTH = 3 };
 
 struct ilora_shape {
-    int R;            /* total rank */
-    int K;            /* experts; divides R */
-    float alpha;      /* s = alpha / (R/K) */
-    float gate_floor; /* stream gate: w = floor/K + (1-floor) softmax */
-    int E;            /* width of sequence and item vectors */
+    int R;               /* total rank */
+    int K;               /* experts; divides R */
+    float alpha;         /* s = alpha / (R/K) */
+    float gate_floor;    /* stream gate: w = floor/K + (1-floor) softmax */
+    int E;               /* width of sequence and item vectors */
     int projector_width; /* C' of the projector's hidden layer; stream: 256 by default */
     int items_max;       /* M the item head's bias holds; > 0 when the item head is on */
     enum ilora_head head;
@@ -54,10 +54,11 @@ struct ilora_shape {
 
 /* One named trainable tensor on the device. PEFT's names for A and B. */
 struct ilora_tensor {
-    char name[128];   /* "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", "gate.weight", ... */
+    /* "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", "gate.weight", ... */
+    char name[128];
     int rows, cols;
-    size_t offset;    /* floats into each slab */
-    int group;        /* 0 adapter, 1 projector, 2 gate, 3 heads: learning-rate multiplier */
+    size_t offset; /* floats into each slab */
+    int group;     /* 0 adapter, 1 projector, 2 gate, 3 heads: learning-rate multiplier */
 };
 
 struct ilora_params; /* the slabs and the list */
@@ -81,15 +82,15 @@ MUST_CHECK enum status ilora_params_read(struct ilora_params *params, enum ilora
 MUST_CHECK enum status ilora_params_write(struct ilora_params *params, enum ilora_slab slab,
                                           const float *host, struct error *err);
 
-/* ---- running ------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 struct language_model;
 
 struct language_model_settings {
-    int tokens_max;     /* rows of one packed forward, micro_batch_tokens */
-    int sequences_max;  /* prompts in it */
-    int items_max;      /* M the item head must be able to hold */
-    bool training;      /* keep activations */
+    int tokens_max;    /* rows of one packed forward, micro_batch_tokens */
+    int sequences_max; /* prompts in it */
+    int items_max;     /* M the item head must be able to hold */
+    bool training;     /* keep activations */
 };
 
 MUST_CHECK enum status language_model_new(struct base_model *base,
@@ -106,44 +107,44 @@ MUST_CHECK enum status language_model_set_items(struct language_model *lm, const
 /* One sequence to learn from or to score. borrows: during the call. */
 struct lm_sample {
     const struct prompt *prompt;
-    const float *gate_input;        /* z (E): SASRec state of the sequence */
-    const uint32_t *history;        /* items whose mean vector enters the item head (P2 term) */
+    const float *gate_input; /* z (E): SASRec state of the sequence */
+    const uint32_t *history; /* items whose mean vector enters the item head (P2 term) */
     int history_count;
-    uint32_t target;                /* item number; training only */
-    float weight;                   /* loss weight */
+    uint32_t target; /* item number; training only */
+    float weight;    /* loss weight */
     /* title head, training: candidates[0] is the target's title */
     const struct title_tokens *candidates;
     const float *candidate_corrections; /* logQ of each, subtracted; NULL = 0 */
-    int candidate_count;            /* 0 when the title head is off */
+    int candidate_count;                /* 0 when the title head is off */
 };
 
 struct lm_step_stats {
-    double item_loss;     /* weighted mean cross-entropy over the catalogue */
-    double title_loss;    /* token cross-entropy of target titles, mean */
-    double rank_loss;     /* softmax over candidates' summed log-likelihoods, mean */
-    double grad_norm;     /* before clipping */
+    double item_loss;  /* weighted mean cross-entropy over the catalogue */
+    double title_loss; /* token cross-entropy of target titles, mean */
+    double rank_loss;  /* softmax over candidates' summed log-likelihoods, mean */
+    double grad_norm;  /* before clipping */
     int tokens;
     int samples;
-    bool discarded;       /* loss or norm was not finite: nothing was changed */
+    bool discarded;           /* loss or norm was not finite: nothing was changed */
     double expert_weight[16]; /* mean gate weight of each expert */
 };
 
 struct lm_step {
     float learning_rate;
-    float multiplier[4];  /* by group: adapter, projector, gate, heads */
+    float multiplier[4]; /* by group: adapter, projector, gate, heads */
     float weight_decay;
     float beta1, beta2, epsilon;
-    float clip_norm;      /* 0 = no clipping */
-    float ema_decay;      /* 0: EMA = value */
-    float proximal;       /* lambda of the pull towards `reference`; 0 = off */
-    int64_t step;         /* 1, 2, ... */
+    float clip_norm; /* 0 = no clipping */
+    float ema_decay; /* 0: EMA = value */
+    float proximal;  /* lambda of the pull towards `reference`; 0 = off */
+    int64_t step;    /* 1, 2, ... */
 };
 
-/* Forward and backward of all samples in micro-batches of at most tokens_max rows (samples are packed
- * in the order given), then one AdamW step and the EMA. reference: params of the last version or
- * NULL. beat (may be NULL) is called between micro-batches: watchdog and scoring jobs; it must not
- * touch params. A non-finite loss or norm discards the step: parameters, moments, EMA unchanged.
- * DEVICE_LOST, NO_MEMORY. */
+/* Forward and backward of all samples in micro-batches of at most tokens_max rows (samples are
+ * packed in the order given), then one AdamW step and the EMA. reference: params of the last
+ * version or NULL. beat (may be NULL) is called between micro-batches: watchdog and scoring jobs;
+ * it must not touch params. A non-finite loss or norm discards the step: parameters, moments, EMA
+ * unchanged. DEVICE_LOST, NO_MEMORY. */
 MUST_CHECK enum status language_model_train(struct language_model *lm, struct ilora_params *params,
                                             const struct ilora_params *reference,
                                             const struct lm_sample *samples, int count,
@@ -154,8 +155,7 @@ MUST_CHECK enum status language_model_train(struct language_model *lm, struct il
 MUST_CHECK enum status language_model_gradients(struct language_model *lm,
                                                 struct ilora_params *params,
                                                 const struct lm_sample *samples, int count,
-                                                struct lm_step_stats *ret_stats,
-                                                struct error *err);
+                                                struct lm_step_stats *ret_stats, struct error *err);
 
 /* Item head: log-probabilities over the whole catalogue, ret (count, M) row-major. params NULL: the
  * frozen base without adapter is not possible (heads belong to params); frozen true: the adapter's
@@ -164,19 +164,20 @@ MUST_CHECK enum status language_model_score_items(struct language_model *lm,
                                                   struct ilora_params *params, bool frozen,
                                                   const struct lm_sample *samples, int count,
                                                   float *ret_logprobs, struct error *err);
-/* Title head: for each sample the summed log-likelihood of each of its candidates (title + end), all
- * branches after one shared prompt in one packed sequence. ret: concatenated, candidate_count each. */
+/* Title head: for each sample the summed log-likelihood of each of its candidates (title + end),
+ * all branches after one shared prompt in one packed sequence. ret: concatenated, candidate_count
+ * each. */
 MUST_CHECK enum status language_model_score_titles(struct language_model *lm,
                                                    struct ilora_params *params, bool frozen,
                                                    const struct lm_sample *samples, int count,
                                                    float *ret_loglikelihoods, struct error *err);
-/* Logits of the frozen base (params NULL) or of the adapted model at every row of one token sequence;
- * ret (count, V). For tests and iloractl score. */
+/* Logits of the frozen base (params NULL) or of the adapted model at every row of one token
+ * sequence; ret (count, V). For tests and iloractl score. */
 MUST_CHECK enum status language_model_logits(struct language_model *lm, struct ilora_params *params,
                                              const float *gate_input, const int32_t *tokens,
                                              int count, float *ret_logits, struct error *err);
-/* Title vectors: mean over each title's rows of the hidden states after block L/2 and after the last
- * block (final norm not applied), frozen base; ret (count, 2C). */
+/* Title vectors: mean over each title's rows of the hidden states after block L/2 and after the
+ * last block (final norm not applied), frozen base; ret (count, 2C). */
 MUST_CHECK enum status language_model_embed_titles(struct language_model *lm,
                                                    const struct title_tokens *const *titles,
                                                    int count, float *ret_vectors,

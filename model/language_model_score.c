@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * language_model_score.c - forward passes for answers: item scores, title likelihoods, logits, vectors.
+ * language_model_score.c - forward passes for answers: item scores, title likelihoods, logits,
+ * vectors.
  *
- * Samples go through in packs of the token budget, in order; a score does not depend on which samples
- * share a pack (attention is by segment, every other operator by row).
- * Failure: LIMIT for a sample that cannot fit, DEVICE_LOST or NO_MEMORY from the backend; ret_ arrays
- * may then be partly written. Thread: that of the backend. */
+ * Samples go through in packs of the token budget, in order; a score does not depend on which
+ * samples share a pack (attention is by segment, every other operator by row).
+ * Failure: LIMIT for a sample that cannot fit, DEVICE_LOST or NO_MEMORY from the backend; ret_
+ * arrays may then be partly written. Thread: that of the backend. */
 #include <string.h>
 
 #include "model/language_model_state.h"
@@ -42,8 +43,8 @@ enum status language_model_score_titles(struct language_model *lm, struct ilora_
         struct llama_pass pass;
         enum status status = pack_fill(lm, samples + first, count - first, true, &B, err);
         if (status != STATUS_OK) { return status; }
-        status = pack_run(lm, params, params != NULL && !frozen, samples + first, false, &pass,
-                          err);
+        status =
+            pack_run(lm, params, params != NULL && !frozen, samples + first, false, &pass, err);
         if (status != STATUS_OK) { return status; }
         status = title_head_score(&lm->title_head, &lm->pack, lm->llama.final, err);
         if (status != STATUS_OK) { return error_wrap(err, "scoring titles"); }
@@ -80,7 +81,8 @@ enum status language_model_logits(struct language_model *lm, struct ilora_params
     return lm->be->ops->synchronise(lm->be, err);
 }
 
-/* Sums a hidden state over each title's rows, divides on the host into columns [column, column+C). */
+/* Sums a hidden state over each title's rows, divides on the host into columns [column,
+ * column+C). */
 static enum status mean_states(struct language_model *lm, struct tensor states, int column,
                                float *ret_vectors, struct error *err) {
     int B = lm->pack.samples, C = lm->base->description.C;

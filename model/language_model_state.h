@@ -22,8 +22,8 @@ struct language_model {
     struct backend *be;      /* borrows */
     struct language_model_settings settings;
     struct ilora_shape shape;
-    void *memory;            /* owns: the device slab */
-    size_t bytes;            /* of it */
+    void *memory; /* owns: the device slab */
+    size_t bytes; /* of it */
 
     struct pack pack;
     struct llama_state llama;
@@ -31,13 +31,13 @@ struct language_model {
     struct projector_state projector;
     struct item_head_state item_head;
     struct title_head_state title_head;
-    struct tensor items;     /* (items_max,E) */
-    struct tensor sums;      /* (B,C) sums of hidden states of a title */
+    struct tensor items;                            /* (items_max,E) */
+    struct tensor sums;                             /* (B,C) sums of hidden states of a title */
     struct tensor softmax_value, softmax_reference; /* (1, largest adapter tensor) */
 
-    int M;                   /* items set */
-    float *items_host;       /* owns: (items_max,E), for history means */
-    float *staging;          /* owns: (sequences_max, widest of E, K, C) */
+    int M;                              /* items set */
+    float *items_host;                  /* owns: (items_max,E), for history means */
+    float *staging;                     /* owns: (sequences_max, widest of E, K, C) */
     struct optimizer_tensor *step_list; /* owns: training */
 };
 
@@ -45,9 +45,9 @@ static inline bool language_model_has(const struct language_model *lm, enum ilor
     return (lm->shape.head & head) != 0;
 }
 
-/* Runs the pack that was filled from `samples` (its first sample is samples[0]; NULL: no gate input,
- * then params must be NULL): inputs, gate, embedding, item tokens, layers. pass: = , for the backward
- * pass. LIMIT: a position or token the base does not have. */
+/* Runs the pack that was filled from `samples` (its first sample is samples[0]; NULL: no gate
+ * input, then params must be NULL): inputs, gate, embedding, item tokens, layers. pass: = , for the
+ * backward pass. LIMIT: a position or token the base does not have. */
 MUST_CHECK enum status pack_run(struct language_model *lm, const struct ilora_params *params,
                                 bool adapted, const struct lm_sample *samples, bool keep_half,
                                 struct llama_pass *ret_pass, struct error *err);

@@ -2,12 +2,13 @@
  *
  * language_model_train.c - gradients over micro-batches, then one AdamW step and the EMA.
  *
- *   loss = sum_i w_i CE_i / sum_i w_i  (item head) + the same mean of title and rank losses (title head)
- *        + lambda sum over adapter tensors of KL(softmax(reference) || softmax(value))     PESO, ICLR 2026
+ *   loss = sum_i w_i CE_i / sum_i w_i (item head) + the same mean of title and rank losses
+ *        + lambda sum over adapter tensors of KL(softmax(reference) || softmax(value))  (PESO)
  *
- * The sums of weights are over the whole step, so how it is cut into micro-batches does not change the
- * gradient. A step is a transaction: nothing trainable is touched before loss and norm are known to be
- * finite. Failure: as the forward pass; the GRAD slab is then undefined, all else unchanged. */
+ * The sums of weights are over the whole step, so how it is cut into micro-batches does not change
+ * the gradient. A step is a transaction: nothing trainable is touched before loss and norm are
+ * known to be finite. Failure: as the forward pass; the GRAD slab is then undefined, all else
+ * unchanged. */
 #include <math.h>
 #include <string.h>
 
@@ -45,11 +46,10 @@ static enum status item_loss(struct language_model *lm, struct ilora_params *par
     const struct backend_ops *ops = lm->be->ops;
     int B = lm->pack.samples;
     for (int b = 0; b < B; b++) {
-        lm->staging[b] = has_target(lm, &samples[b]) ? (float)((double)samples[b].weight * scale)
-                                                     : 0.0f;
+        lm->staging[b] =
+            has_target(lm, &samples[b]) ? (float)((double)samples[b].weight * scale) : 0.0f;
     }
-    enum status status =
-        ops->upload(lm->be, first_rows(lm->item_head.weight, B), lm->staging, err);
+    enum status status = ops->upload(lm->be, first_rows(lm->item_head.weight, B), lm->staging, err);
     if (status != STATUS_OK) { return status; }
     item_head_forward(lm->be, &lm->item_head, params, &lm->pack, lm->llama.final);
     item_head_loss(lm->be, &lm->item_head, params, &lm->pack, first_rows(lm->items, lm->M), dfinal);
@@ -189,8 +189,7 @@ enum status language_model_train(struct language_model *lm, struct ilora_params 
     assert(how->step >= 1);
     struct lm_step_stats stats = {0};
     lm->be->ops->fill(lm->be, params->slabs[ILORA_GRAD], 0.0f);
-    enum status status =
-        all_packs(lm, params, samples, count, beat, beat_context, &stats, err);
+    enum status status = all_packs(lm, params, samples, count, beat, beat_context, &stats, err);
     if (status != STATUS_OK) { return status; }
     if (how->proximal > 0.0f && reference != NULL) {
         pull_to_reference(lm, params, reference, how->proximal);

@@ -2,14 +2,15 @@
  *
  * llama.h - the transformer's memory and its two passes over one pack.
  *
- * Of each layer the backward pass keeps (N rows; the last layer's second half has only the n needed):
+ * Of each layer the backward pass keeps (N rows; the last layer's second half has only the n
+ * needed):
  *
  *   x ─norm1─▶·─qkv+A,B─▶ qkv (rotated) ─attention─▶ attention, lse ─o+A,B─▶(+x)─▶ middle
  *   middle ─norm2─▶·─gate,up+A,B─▶ gate_up ─swiglu─▶·─down+A,B─▶(+middle)─▶ x of the next layer
  *
- * The normalised x and the SwiGLU product are made again in the backward pass: they cost one read and
- * write, and keeping them would cost a third of the memory. When only scoring, all layers share one
- * set of buffers.
+ * The normalised x and the SwiGLU product are made again in the backward pass: they cost one read
+ * and write, and keeping them would cost a third of the memory. When only scoring, all layers share
+ * one set of buffers.
  */
 #ifndef MODEL_LLAMA_H
 #define MODEL_LLAMA_H
@@ -19,37 +20,37 @@
 #include "model/params.h"
 
 struct layer_state {
-    struct tensor x;         /* (N,C) the layer's input */
-    struct tensor rstd1;     /* (N,1) */
-    struct tensor q_raw;     /* (N,HD) before its norm; none without qk_norm */
-    struct tensor k_raw;     /* (N,GD) */
-    struct tensor rstd_q;    /* (N*H,1) */
-    struct tensor rstd_k;    /* (N*G,1) */
-    struct tensor qkv;       /* (N,(H+2G)D), q and k rotated */
-    struct tensor attention; /* (N,HD) */
-    struct tensor lse;       /* (N,H) */
-    struct tensor middle;    /* (N,C) after attention */
-    struct tensor rstd2;     /* (N,1) */
-    struct tensor gate_up;   /* (N,2F) */
+    struct tensor x;             /* (N,C) the layer's input */
+    struct tensor rstd1;         /* (N,1) */
+    struct tensor q_raw;         /* (N,HD) before its norm; none without qk_norm */
+    struct tensor k_raw;         /* (N,GD) */
+    struct tensor rstd_q;        /* (N*H,1) */
+    struct tensor rstd_k;        /* (N*G,1) */
+    struct tensor qkv;           /* (N,(H+2G)D), q and k rotated */
+    struct tensor attention;     /* (N,HD) */
+    struct tensor lse;           /* (N,H) */
+    struct tensor middle;        /* (N,C) after attention */
+    struct tensor rstd2;         /* (N,1) */
+    struct tensor gate_up;       /* (N,2F) */
     struct tensor h[SITE_COUNT]; /* (N,pR) x A^T of each site */
 };
 
 struct llama_state {
     const struct base_model *base; /* borrows */
     bool training;
-    struct layer_state *layers;    /* owns: (L) */
-    struct tensor out;             /* (n,C) after the last layer, needed rows */
-    struct tensor final;           /* (n,C) after the final norm */
-    struct tensor final_rstd;      /* (n,1) */
-    struct tensor last_x;          /* (n,C) rows of the last layer's x */
-    struct tensor last_attention;  /* (n,HD) and of its attention */
-    struct tensor half;            /* (N,C) hidden states after L/2 layers, when wanted; else none */
+    struct layer_state *layers;   /* owns: (L) */
+    struct tensor out;            /* (n,C) after the last layer, needed rows */
+    struct tensor final;          /* (n,C) after the final norm */
+    struct tensor final_rstd;     /* (n,1) */
+    struct tensor last_x;         /* (n,C) rows of the last layer's x */
+    struct tensor last_attention; /* (n,HD) and of its attention */
+    struct tensor half;           /* (N,C) hidden states after L/2 layers, when wanted; else none */
 
     /* scratch of a layer */
-    struct tensor normed;          /* (N,C) */
-    struct tensor wide;            /* (N,F) */
-    struct tensor u, du;           /* (N,3R) */
-    struct tensor heads;           /* (N,HD) qk_norm */
+    struct tensor normed; /* (N,C) */
+    struct tensor wide;   /* (N,F) */
+    struct tensor u, du;  /* (N,3R) */
+    struct tensor heads;  /* (N,HD) qk_norm */
 
     /* backward */
     struct tensor dfinal;          /* (n,C) written by the heads */
@@ -78,8 +79,8 @@ MUST_CHECK enum status llama_state_init(struct llama_state *state, const struct 
                                         bool training, struct error *err);
 void llama_state_free(struct llama_state *state);
 /* Takes all tensors for packs of at most N rows. */
-void llama_state_layout(struct llama_state *state, struct slab *slab, const struct ilora_shape *shape,
-                        int N);
+void llama_state_layout(struct llama_state *state, struct slab *slab,
+                        const struct ilora_shape *shape, int N);
 
 /* Rows of the embedding table into the first layer's x. */
 void llama_embed(struct llama_state *state, const struct pack *pack);
@@ -91,14 +92,14 @@ void llama_backward(struct llama_state *state, const struct llama_pass *pass);
 
 /* Shared by the two passes: views of a layer for the rows it works on. */
 struct layer_view {
-    struct layer_state s;        /* cut to the rows in use */
+    struct layer_state s; /* cut to the rows in use */
     const struct base_layer *base;
     const struct ilora_params *params;
     int index;
     bool last;
-    int N;                       /* rows of the first half */
-    int n;                       /* rows of the second half: N, or the needed ones */
-    struct adapter_gate gate;    /* for N rows */
+    int N;                           /* rows of the first half */
+    int n;                           /* rows of the second half: N, or the needed ones */
+    struct adapter_gate gate;        /* for N rows */
     struct adapter_gate gate_needed; /* for n rows */
 };
 struct layer_view llama_layer_view(const struct llama_state *state, const struct llama_pass *pass,

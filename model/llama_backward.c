@@ -2,10 +2,10 @@
  *
  * llama_backward.c - from the gradient at the needed rows back to adapters, gate and item tokens.
  *
- * The base is frozen, so there is no weight gradient: per linear layer one product dy W, and the thin
- * products of the adapter. Gradients travel in place: gate_up becomes its own gradient, the residual
- * stream's gradient is added to. The last layer's second half runs on its needed rows, then spreads
- * out. The first layer's gradient of x is only made when item tokens want it.
+ * The base is frozen, so there is no weight gradient: per linear layer one product dy W, and the
+ * thin products of the adapter. Gradients travel in place: gate_up becomes its own gradient, the
+ * residual stream's gradient is added to. The last layer's second half runs on its needed rows,
+ * then spreads out. The first layer's gradient of x is only made when item tokens want it.
  * Failure: kept by the backend until it is synchronised. */
 #include <math.h>
 
@@ -69,11 +69,10 @@ static void attention(struct llama_state *state, const struct llama_pass *pass,
     int HD = d->H * d->D, GD = d->G * d->D;
     struct tensor dqkv = first_rows(state->dqkv, v->N);
     struct tensor dq = tensor_cols(dqkv, 0, HD), dk = tensor_cols(dqkv, HD, GD);
-    be->ops->attention_backward(be, dq, dk, tensor_cols(dqkv, HD + GD, GD), dattention,
-                                tensor_cols(s->qkv, 0, HD), tensor_cols(s->qkv, HD, GD),
-                                tensor_cols(s->qkv, HD + GD, GD), s->attention, s->lse,
-                                pass->pack->segments, pass->pack->segment_count, d->H, d->G,
-                                1.0f / sqrtf((float)d->D));
+    be->ops->attention_backward(
+        be, dq, dk, tensor_cols(dqkv, HD + GD, GD), dattention, tensor_cols(s->qkv, 0, HD),
+        tensor_cols(s->qkv, HD, GD), tensor_cols(s->qkv, HD + GD, GD), s->attention, s->lse,
+        pass->pack->segments, pass->pack->segment_count, d->H, d->G, 1.0f / sqrtf((float)d->D));
     struct tensor position = pack_tensor(pass->pack, PACK_POSITION);
     be->ops->rotary(be, dq, state->base->rope, position, d->D, true);
     be->ops->rotary(be, dk, state->base->rope, position, d->D, true);

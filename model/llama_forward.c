@@ -3,7 +3,8 @@
  * llama_forward.c - embedding to final norm over one pack.
  *
  * Per layer (Touvron et al. 2023; HF's LlamaDecoderLayer):
- *   middle = x + o(attention(rotate(qkv(norm1(x)))))      next x = middle + down(swiglu(gate_up(norm2(middle))))
+ *   middle = x + o(attention(rotate(qkv(norm1(x)))))
+ *   next x = middle + down(swiglu(gate_up(norm2(middle))))
  * each linear with its adapter. In the last layer keys and values are made for all rows, everything
  * after the attention for the needed rows only: nobody reads the others.
  * Failure: kept by the backend until it is synchronised. */
@@ -74,8 +75,8 @@ static void one_layer(struct llama_state *state, const struct llama_pass *pass, 
     attend(state, pass, &v);
 
     struct tensor attention = v.s.attention, x = v.s.x;
-    struct tensor next = v.last ? first_rows(state->out, v.n)
-                                : first_rows(state->layers[index + 1].x, v.N);
+    struct tensor next =
+        v.last ? first_rows(state->out, v.n) : first_rows(state->layers[index + 1].x, v.N);
     if (v.last) {
         struct tensor need = pack_tensor(pass->pack, PACK_NEED);
         attention = first_rows(state->last_attention, v.n);

@@ -57,8 +57,8 @@ static void backward_layout(struct llama_state *state, struct slab *slab,
     if (d->qk_norm) { state->dheads = slab_tensor(slab, DTYPE_F32, N, q); }
 }
 
-void llama_state_layout(struct llama_state *state, struct slab *slab, const struct ilora_shape *shape,
-                        int N) {
+void llama_state_layout(struct llama_state *state, struct slab *slab,
+                        const struct ilora_shape *shape, int N) {
     const struct model_description *d = &state->base->description;
     layer_layout(&state->layers[0], slab, d, shape->R, N);
     for (int i = 1; i < d->L; i++) {
@@ -94,8 +94,7 @@ struct layer_view llama_layer_view(const struct llama_state *state, const struct
                            .gate_needed = pass->gate};
     v.n = v.last ? pass->pack->count[PACK_NEED] : v.N;
     v.gate.sequence = pack_tensor(pass->pack, PACK_SEQUENCE);
-    v.gate_needed.sequence =
-        pack_tensor(pass->pack, v.last ? PACK_NEED_SEQUENCE : PACK_SEQUENCE);
+    v.gate_needed.sequence = pack_tensor(pass->pack, v.last ? PACK_NEED_SEQUENCE : PACK_SEQUENCE);
 
     const struct layer_state *s = &state->layers[index];
     v.s.x = first_rows(s->x, v.N);

@@ -3,8 +3,8 @@
  * pack.c - fills the index arrays of a pack, sample by sample.
  *
  * Why no padding: prompts differ in length, and a padded row costs as much as a real one.
- * Failure: pack_add says false when the sample does not fit and has then changed nothing; the caller
- * runs the pack and starts the next one. Thread: that of the language model. */
+ * Failure: pack_add says false when the sample does not fit and has then changed nothing; the
+ * caller runs the pack and starts the next one. Thread: that of the language model. */
 #include "model/pack.h"
 
 #include "base/memory.h"
@@ -110,9 +110,10 @@ static void put_title(struct pack *pack, const struct title_tokens *title, int f
         if (i + 1 < title->count) { put_row(pack, title->ids[i], prompt_rows + i, true); }
     }
     if (pack_rows(pack) > begin) {
-        pack->segments[pack->segment_count++] = (struct segment){
-            .begin = begin, .end = pack_rows(pack), .prefix_begin = first,
-            .prefix_end = first + prompt_rows};
+        pack->segments[pack->segment_count++] = (struct segment){.begin = begin,
+                                                                 .end = pack_rows(pack),
+                                                                 .prefix_begin = first,
+                                                                 .prefix_end = first + prompt_rows};
     }
 }
 

@@ -5,11 +5,11 @@
  *   rows   | prompt 0 ........ | cand a | cand b | prompt 1 ..... | cand c |
  *   segment   plain              prefix = prompt 0   plain          prefix = prompt 1
  *
- * A candidate is a branch: same positions as if it stood alone after the prompt, seeing the prompt and
- * itself. Its last token is never fed (nothing is predicted from it), so a title of one token has no
- * row. `need` lists, ascending, the rows whose final hidden state somebody reads: the prompt's last
- * row (item head; first token of every title) and the branch rows. The last layer and both heads
- * work on those rows alone.
+ * A candidate is a branch: same positions as if it stood alone after the prompt, seeing the prompt
+ * and itself. Its last token is never fed (nothing is predicted from it), so a title of one token
+ * has no row. `need` lists, ascending, the rows whose final hidden state somebody reads: the
+ * prompt's last row (item head; first token of every title) and the branch rows. The last layer and
+ * both heads work on those rows alone.
  *
  * All indices live in one host block with a device twin of the same layout: one copy a pack.
  */
@@ -46,24 +46,24 @@ struct pack_title {
 
 struct pack {
     int rows_max, samples_max, titles_max;
-    int32_t *host;                         /* owns: all index arrays */
-    size_t offset[PACK_INDEX_COUNT];       /* i32 from the block's start */
+    int32_t *host;                   /* owns: all index arrays */
+    size_t offset[PACK_INDEX_COUNT]; /* i32 from the block's start */
     int capacity[PACK_INDEX_COUNT];
     int count[PACK_INDEX_COUNT];
-    size_t block_count;                    /* i32 in the block */
-    struct tensor device;                  /* (1, block_count) i32, set by the owner */
-    struct segment *segments;              /* owns */
+    size_t block_count;       /* i32 in the block */
+    struct tensor device;     /* (1, block_count) i32, set by the owner */
+    struct segment *segments; /* owns */
     int segment_count;
-    struct pack_title *titles;             /* owns */
+    struct pack_title *titles; /* owns */
     int title_count;
-    int samples;                           /* B */
+    int samples; /* B */
 };
 
 /* What to put in. */
 struct pack_options {
-    bool titles;     /* candidates as branches */
-    bool every_row;  /* need = all rows (logits, title vectors) */
-    int items;       /* M: item numbers from M on have no vector */
+    bool titles;    /* candidates as branches */
+    bool every_row; /* need = all rows (logits, title vectors) */
+    int items;      /* M: item numbers from M on have no vector */
 };
 
 /* Host memory for the largest pack; `device` stays to be set. NO_MEMORY. */

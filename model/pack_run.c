@@ -2,8 +2,8 @@
  *
  * pack_run.c - one pack through the model: what training and every kind of scoring share.
  *
- * Failure: LIMIT when a sample cannot fit or is beyond the base model's positions or vocabulary (the
- * caller's data, checked before anything runs); the rest is kept by the backend. */
+ * Failure: LIMIT when a sample cannot fit or is beyond the base model's positions or vocabulary
+ * (the caller's data, checked before anything runs); the rest is kept by the backend. */
 #include "model/language_model_state.h"
 
 #include <string.h>

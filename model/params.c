@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * params.c - lays the trainable tensors out, starts them from a seed, moves slabs to and from the host.
+ * params.c - lays the trainable tensors out, starts them from a seed, moves slabs to and from the
+ * host.
  *
- * Start (Hu et al. 2021; MODEL.md): A ~ Kaiming-uniform(sqrt 5), that is U(-1/sqrt(I), 1/sqrt(I)); B = 0, so
- * the first forward pass is the base model; gate 0, so it starts uniform; projector as a linear layer's
- * usual start; P a tenth of that (the head starts quiet), P2 the identity (the mean item vector asks
- * for items like itself), b = 0. Numbers are Philox(seed, tensor index): the same on every machine.
- * Thread: that of the backend. */
+ * Start (Hu et al. 2021; MODEL.md): A ~ Kaiming-uniform(sqrt 5), that is U(-1/sqrt(I), 1/sqrt(I));
+ * B = 0, so the first forward pass is the base model; gate 0, so it starts uniform; projector as a
+ * linear layer's usual start; P a tenth of that (the head starts quiet), P2 the identity (the mean
+ * item vector asks for items like itself), b = 0. Numbers are Philox(seed, tensor index): the same
+ * on every machine. Thread: that of the backend. */
 #include "model/params.h"
 
 #include <math.h>
@@ -16,11 +17,11 @@
 #include "base/memory.h"
 #include "base/rng.h"
 
-#define TENSORS_A_LAYER    14 /* 7 linear layers, A and B each */
-#define TENSORS_BESIDE     9  /* gate 2, projector 4, heads 3 */
-#define ALIGNMENT_FLOATS   64u
-#define HEAD_QUIET         0.1 /* share of the usual start that P gets */
-#define RNG_STREAM_PARAMS  (UINT64_C(0x706172616d) << 16)
+#define TENSORS_A_LAYER   14 /* 7 linear layers, A and B each */
+#define TENSORS_BESIDE    9  /* gate 2, projector 4, heads 3 */
+#define ALIGNMENT_FLOATS  64u
+#define HEAD_QUIET        0.1 /* share of the usual start that P gets */
+#define RNG_STREAM_PARAMS (UINT64_C(0x706172616d) << 16)
 
 /* Scalings of the uniform start; 0 leaves zeros. */
 enum start { START_ZERO, START_UNIFORM, START_QUIET, START_IDENTITY };
@@ -111,8 +112,7 @@ static void lay_out(struct ilora_params *params, const struct model_description 
         add_beside(params, GROUP_HEADS, s->E, s->E, "item_head.history.weight");
         add_beside(params, GROUP_HEADS, 1, s->items_max, "item_head.bias");
     }
-    params->floats =
-        (params->floats + PARAMS_SLAB_COLS - 1) / PARAMS_SLAB_COLS * PARAMS_SLAB_COLS;
+    params->floats = (params->floats + PARAMS_SLAB_COLS - 1) / PARAMS_SLAB_COLS * PARAMS_SLAB_COLS;
 }
 
 struct tensor ilora_params_tensor(const struct ilora_params *params, enum ilora_slab slab,
@@ -208,16 +208,20 @@ static enum status start_values(struct ilora_params *params, uint64_t seed, stru
 
 static enum status check_shape(const struct ilora_shape *s, struct error *err) {
     if (s->R < 1 || s->K < 1 || s->K > 16 || s->R % s->K != 0) {
-        return error_set(err, STATUS_CONFIG, "iLoRA rank %d and %d experts: expected 1..16 experts "
-                         "that divide the rank", s->R, s->K);
+        return error_set(err, STATUS_CONFIG,
+                         "iLoRA rank %d and %d experts: expected 1..16 experts "
+                         "that divide the rank",
+                         s->R, s->K);
     }
     if (s->E < 1 || !(s->alpha > 0.0f) || !(s->gate_floor >= 0.0f && s->gate_floor <= 1.0f)) {
-        return error_set(err, STATUS_CONFIG, "iLoRA alpha %g, gate floor %g, vector width %d: expected "
+        return error_set(err, STATUS_CONFIG,
+                         "iLoRA alpha %g, gate floor %g, vector width %d: expected "
                          "alpha > 0, floor in [0,1], width > 0",
                          (double)s->alpha, (double)s->gate_floor, s->E);
     }
     if (s->item_tokens && s->projector_width < 1) {
-        return error_set(err, STATUS_CONFIG, "projector width %d: expected > 0", s->projector_width);
+        return error_set(err, STATUS_CONFIG, "projector width %d: expected > 0",
+                         s->projector_width);
     }
     if ((s->head & ILORA_HEAD_ITEM) != 0 && s->items_max < 1) {
         return error_set(err, STATUS_CONFIG, "item head for %d items: expected items_max > 0",
@@ -274,7 +278,9 @@ fail:
 void ilora_params_free(struct ilora_params *params) {
     if (params == NULL) { return; }
     for (int i = 0; i < ILORA_SLAB_COUNT; i++) {
-        if (!tensor_is_none(params->slabs[i])) { backend_tensor_give(params->be, &params->slabs[i]); }
+        if (!tensor_is_none(params->slabs[i])) {
+            backend_tensor_give(params->be, &params->slabs[i]);
+        }
     }
     memory_free(params->tensors);
     memory_free(params->sites);
@@ -304,8 +310,8 @@ enum status ilora_params_read(struct ilora_params *params, enum ilora_slab slab,
     return params->be->ops->download(params->be, ret_host, params->slabs[slab], err);
 }
 
-enum status ilora_params_write(struct ilora_params *params, enum ilora_slab slab,
-                               const float *host, struct error *err) {
+enum status ilora_params_write(struct ilora_params *params, enum ilora_slab slab, const float *host,
+                               struct error *err) {
     assert(!tensor_is_none(params->slabs[slab]));
     return params->be->ops->upload(params->be, params->slabs[slab], host, err);
 }

@@ -2,9 +2,9 @@
  *
  * params.h - everything trainable in five slabs of one layout, seen by the rooms that use it.
  *
- *   slab   ┌ layer 0 ───────────────────────────────────────┬ layer 1 ┬ … ┬ gate ┬ projector ┬ heads ┐
- *          │ q.A k.A v.A | q.B | k.B | v.B | o.A | o.B | ...│
- *          └ the A of a site are adjacent: one matrix (pR,I) ┘
+ *   ┌ layer 0 ───────────────────────────────────┬ layer 1 ┬ … ┬ gate ┬ projector ┬ heads ┐
+ *   │ q.A k.A v.A | q.B | k.B | v.B | o.A | o.B |│
+ *   └ the A of a site are adjacent: one (pR,I) ──┘
  *
  * value, grad, moment1, moment2 and ema share it, so "the step" and "the EMA" are one call over the
  * slab or over one list. The public half of the door is in language_model.h.
@@ -31,23 +31,23 @@ struct ilora_params {
     struct backend *be; /* borrows */
     struct ilora_shape shape;
     bool trainable;
-    int count;                    /* tensors */
-    int capacity;                 /* of the list */
-    struct ilora_tensor *tensors; /* owns */
-    size_t floats;                /* of one slab, a multiple of PARAMS_SLAB_COLS */
+    int count;                             /* tensors */
+    int capacity;                          /* of the list */
+    struct ilora_tensor *tensors;          /* owns */
+    size_t floats;                         /* of one slab, a multiple of PARAMS_SLAB_COLS */
     struct tensor slabs[ILORA_SLAB_COUNT]; /* owns: (floats/PARAMS_SLAB_COLS, PARAMS_SLAB_COLS) */
 
     int L;
-    struct adapter_site *sites;   /* owns: (L, SITE_COUNT) */
-    struct param gate_weight;     /* (K,E) */
-    struct param gate_bias;       /* (1,K) */
-    struct param projector_in;    /* (C',E); none without item tokens */
+    struct adapter_site *sites;      /* owns: (L, SITE_COUNT) */
+    struct param gate_weight;        /* (K,E) */
+    struct param gate_bias;          /* (1,K) */
+    struct param projector_in;       /* (C',E); none without item tokens */
     struct param projector_in_bias;  /* (1,C') */
-    struct param projector_out;   /* (C,C') */
+    struct param projector_out;      /* (C,C') */
     struct param projector_out_bias; /* (1,C) */
-    struct param head_hidden;     /* (E,C): P; none without the item head */
-    struct param head_history;    /* (E,E): P2 */
-    struct param head_bias;       /* (1,items_max): b */
+    struct param head_hidden;        /* (E,C): P; none without the item head */
+    struct param head_history;       /* (E,E): P2 */
+    struct param head_bias;          /* (1,items_max): b */
 };
 
 /* Slabs are viewed as rows of this many floats, so that element-wise operators have rows to share

@@ -2,8 +2,8 @@
  *
  * slab.h - one device allocation cut into tensors, measured first by the same code.
  *
- * A layout function takes its tensors from a slab twice: with base NULL it only counts bytes and the
- * tensors have no data; with the memory in place they get their addresses. So the size is never
+ * A layout function takes its tensors from a slab twice: with base NULL it only counts bytes and
+ * the tensors have no data; with the memory in place they get their addresses. So the size is never
  * computed by a second formula that could disagree.
  */
 #ifndef MODEL_SLAB_H

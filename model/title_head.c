@@ -2,12 +2,12 @@
  *
  * title_head.c - log-likelihoods of titles and the two losses made of them.
  *
- * Gradient: with p = softmax(LL - logQ) over a sample's candidates (target first) and n tokens in the
- * target's title, token t of candidate c gets
+ * Gradient: with p = softmax(LL - logQ) over a sample's candidates (target first) and n tokens in
+ * the target's title, token t of candidate c gets
  *     dloss/dlogits_t = weight (softmax - onehot),
  *     weight = w (-(p_c - [c = 0]) + [c = 0] / n)
- * because dLL_c/dlogits_t = onehot - softmax. So one cross-entropy sweep with signed weights does it.
- * Failure: DEVICE_LOST or NO_MEMORY kept by the backend and seen when the sums are read. */
+ * because dLL_c/dlogits_t = onehot - softmax. So one cross-entropy sweep with signed weights does
+ * it. Failure: DEVICE_LOST or NO_MEMORY kept by the backend and seen when the sums are read. */
 #include "model/title_head.h"
 
 #include <math.h>
@@ -16,8 +16,8 @@
 
 enum status title_head_init(struct title_head_state *state, const struct base_model *base,
                             const struct pack *pack, struct error *err) {
-    *state = (struct title_head_state){.base = base,
-                                       .tokens_max = pack->capacity[PACK_TITLE_TOKEN]};
+    *state =
+        (struct title_head_state){.base = base, .tokens_max = pack->capacity[PACK_TITLE_TOKEN]};
     state->host = MEMORY_TAKE_ARRAY(float, (size_t)state->tokens_max);
     state->likelihood = MEMORY_TAKE_ARRAY(double, (size_t)pack->titles_max);
     state->share = MEMORY_TAKE_ARRAY(double, (size_t)pack->titles_max);
@@ -102,10 +102,10 @@ enum status title_head_score(struct title_head_state *state, const struct pack *
 /* share = softmax(LL - logQ) over titles [first, first+count) of one sample; returns the loss. */
 static double share_out(struct title_head_state *state, const struct lm_sample *sample, int first,
                         int count) {
-    double largest = -INFINITY, sum = 0.0;
+    double largest = -(double)INFINITY, sum = 0.0;
     for (int c = 0; c < count; c++) {
-        double correction = sample->candidate_corrections != NULL
-                                ? (double)sample->candidate_corrections[c] : 0.0;
+        double correction =
+            sample->candidate_corrections != NULL ? (double)sample->candidate_corrections[c] : 0.0;
         state->share[first + c] = state->likelihood[first + c] - correction;
         largest = fmax(largest, state->share[first + c]);
     }

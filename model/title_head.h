@@ -6,8 +6,9 @@
  *   loss = token cross-entropy of the target's title (mean over its tokens)
  *        + cross-entropy of softmax_c(LL_c - logQ_c) at the target, both weighted by sample
  *
- * The output head runs at title rows only, a chunk of rows at a time: V is large. Two sweeps: one for
- * the log-likelihoods, then one with the weights that the softmax over candidates gives each token.
+ * The output head runs at title rows only, a chunk of rows at a time: V is large. Two sweeps: one
+ * for the log-likelihoods, then one with the weights that the softmax over candidates gives each
+ * token.
  */
 #ifndef MODEL_TITLE_HEAD_H
 #define MODEL_TITLE_HEAD_H
@@ -35,8 +36,9 @@ struct title_losses {
 };
 
 /* Host memory. NO_MEMORY. */
-MUST_CHECK enum status title_head_init(struct title_head_state *state, const struct base_model *base,
-                                       const struct pack *pack, struct error *err);
+MUST_CHECK enum status title_head_init(struct title_head_state *state,
+                                       const struct base_model *base, const struct pack *pack,
+                                       struct error *err);
 void title_head_free(struct title_head_state *state);
 /* chunk_max: rows of logits at a time; 0 = as many as TITLE_HEAD_LOGITS_MAX allows. */
 void title_head_layout(struct title_head_state *state, struct slab *slab, int chunk_max);

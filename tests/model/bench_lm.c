@@ -5,9 +5,9 @@
  * usage: bench_lm MODEL f32|bf16 [PROMPT_TOKENS PROMPTS TOKENS_MAX REPEATS THREADS]
  *
  * Random tokens, item head, R = 8, K = 4. Prints the median of REPEATS, useful GFLOP/s by
- * language_model_flops_per_token, and a table of operators timed from outside: the backend's table is
- * wrapped, so the code that runs is the product's. With one thread, times are the thread's CPU time, so a
- * busy machine does not spoil them; with more they are wall time. Not a ctest. */
+ * language_model_flops_per_token, and a table of operators timed from outside: the backend's table
+ * is wrapped, so the code that runs is the product's. With one thread, times are the thread's CPU
+ * time, so a busy machine does not spoil them; with more they are wall time. Not a ctest. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,11 +58,11 @@ static void add_time(const char *name, int64_t since_us, double flops) {
 }
 
 /* A wrapper: same arguments, time added under the operator's name. */
-#define WRAP(op, parameters, arguments)                \
-    static void timed_##op parameters {                \
-        int64_t since = now_us();          \
-        real.op arguments;                             \
-        add_time(#op, since, 0.0);                     \
+#define WRAP(op, parameters, arguments) \
+    static void timed_##op parameters { \
+        int64_t since = now_us();       \
+        real.op arguments;              \
+        add_time(#op, since, 0.0);      \
     }
 
 WRAP(fill, (struct backend * be, struct tensor d, float v), (be, d, v))
@@ -107,8 +107,7 @@ WRAP(cross_entropy,
      (struct backend * be, struct tensor l, struct tensor x, struct tensor t, struct tensor w),
      (be, l, x, t, w))
 WRAP(log_softmax, (struct backend * be, struct tensor x), (be, x))
-WRAP(adamw,
-     (struct backend * be, const struct optimizer_tensor *t, int n, const struct adamw *how),
+WRAP(adamw, (struct backend * be, const struct optimizer_tensor *t, int n, const struct adamw *how),
      (be, t, n, how))
 
 static void timed_linear_forward(struct backend *be, struct tensor y, struct tensor x,
@@ -180,7 +179,9 @@ static void print_table(double total, int repeats) {
         printf("  %-40s %8.2f ms  %5.1f %%  %6d calls", rows[i].name,
                rows[i].seconds * 1e3 / repeats, 100.0 * rows[i].seconds / total,
                rows[i].calls / repeats);
-        if (rows[i].flops > 0.0) { printf("  %8.1f GFLOP/s", rows[i].flops / rows[i].seconds * 1e-9); }
+        if (rows[i].flops > 0.0) {
+            printf("  %8.1f GFLOP/s", rows[i].flops / rows[i].seconds * 1e-9);
+        }
         printf("\n");
     }
     printf("  %-40s %8.2f ms  %5.1f %%\n", "(everything else)", (total - known) * 1e3 / repeats,
@@ -205,11 +206,16 @@ struct bench {
 
 static enum status run_once(struct bench *b, bool training, int64_t step, struct error *err) {
     struct lm_step_stats stats;
-    struct lm_step how = {.learning_rate = 1e-4f, .multiplier = {1, 1, 1, 1}, .beta1 = 0.9f,
-                          .beta2 = 0.999f, .epsilon = 1e-8f, .clip_norm = 1.0f, .step = step};
+    struct lm_step how = {.learning_rate = 1e-4f,
+                          .multiplier = {1, 1, 1, 1},
+                          .beta1 = 0.9f,
+                          .beta2 = 0.999f,
+                          .epsilon = 1e-8f,
+                          .clip_norm = 1.0f,
+                          .step = step};
     if (training) {
-        return language_model_train(b->lm, b->params, NULL, b->samples, b->prompts, &how, NULL, NULL,
-                                    &stats, err);
+        return language_model_train(b->lm, b->params, NULL, b->samples, b->prompts, &how, NULL,
+                                    NULL, &stats, err);
     }
     return language_model_score_items(b->lm, b->params, false, b->samples, b->prompts, b->scores,
                                       err);
@@ -249,8 +255,14 @@ static enum status open_all(struct bench *b, const char *path, enum precision pr
     status = base_model_load(be, checkpoint, precision, true, &base, err);
     checkpoint_close(checkpoint);
     if (status != STATUS_OK) { return status; }
-    struct ilora_shape shape = {.R = 8, .K = 4, .alpha = 32.0f, .gate_floor = 0.05f, .E = E_WIDTH,
-                                .projector_width = 256, .items_max = ITEMS, .head = ILORA_HEAD_ITEM};
+    struct ilora_shape shape = {.R = 8,
+                                .K = 4,
+                                .alpha = 32.0f,
+                                .gate_floor = 0.05f,
+                                .E = E_WIDTH,
+                                .projector_width = 256,
+                                .items_max = ITEMS,
+                                .head = ILORA_HEAD_ITEM};
     const struct model_description *d = base_model_description(base);
     status = ilora_params_new(be, d, &shape, 1, true, &b->params, err);
     if (status != STATUS_OK) { return status; }
@@ -279,9 +291,12 @@ static void make_samples(struct bench *b, int V) {
         for (int t = 0; t < b->tokens; t++) {
             prompt->tokens[t] = (int32_t)rng_below(&rng, (uint64_t)V);
         }
-        b->samples[i] = (struct lm_sample){.prompt = prompt, .gate_input = gate_input,
-                                           .history = history, .history_count = HISTORY,
-                                           .target = (uint32_t)i % ITEMS, .weight = 1.0f};
+        b->samples[i] = (struct lm_sample){.prompt = prompt,
+                                           .gate_input = gate_input,
+                                           .history = history,
+                                           .history_count = HISTORY,
+                                           .target = (uint32_t)i % ITEMS,
+                                           .weight = 1.0f};
     }
 }
 
@@ -296,7 +311,8 @@ int main(int argc, char **argv) {
     for (int i = 3; i < argc && i < 8; i++) {
         numbers[i - 3] = strtol(argv[i], NULL, 10);
     }
-    struct bench b = {.tokens = (int)numbers[0], .prompts = (int)numbers[1],
+    struct bench b = {.tokens = (int)numbers[0],
+                      .prompts = (int)numbers[1],
                       .repeats = numbers[3] < 64 ? (int)numbers[3] : 63};
     b.samples = calloc((size_t)b.prompts, sizeof *b.samples);
     b.scores = calloc((size_t)b.prompts * ITEMS, sizeof *b.scores);

@@ -37,12 +37,16 @@ static void make_sample(struct lm_fixture *f, int i) {
         f->histories[i][h] = (uint32_t)rng_below(&rng, LM_ITEMS);
     }
     random_floats(100 + (uint64_t)i, 1.0, f->gate_inputs[i], LM_E);
-    f->samples[i] = (struct lm_sample){
-        .prompt = prompt, .gate_input = f->gate_inputs[i], .history = f->histories[i],
-        .history_count = 1 + i % 3, .target = (uint32_t)rng_below(&rng, LM_ITEMS),
-        .weight = 1.0f + 0.5f * (float)(i % 2), .candidates = f->titles[i],
-        .candidate_corrections = f->corrections[i],
-        .candidate_count = (f->shape.head & ILORA_HEAD_TITLE) != 0 ? LM_TITLES : 0};
+    f->samples[i] = (struct lm_sample){.prompt = prompt,
+                                       .gate_input = f->gate_inputs[i],
+                                       .history = f->histories[i],
+                                       .history_count = 1 + i % 3,
+                                       .target = (uint32_t)rng_below(&rng, LM_ITEMS),
+                                       .weight = 1.0f + 0.5f * (float)(i % 2),
+                                       .candidates = f->titles[i],
+                                       .candidate_corrections = f->corrections[i],
+                                       .candidate_count =
+                                           (f->shape.head & ILORA_HEAD_TITLE) != 0 ? LM_TITLES : 0};
 }
 
 void lm_fixture_open(struct lm_fixture *f, int K, enum ilora_head head, bool item_tokens) {
@@ -53,14 +57,21 @@ void lm_fixture_open_base(struct lm_fixture *f, const char *path, int K, enum il
                           bool item_tokens) {
     struct error err;
     memset(f, 0, sizeof *f);
-    f->shape = (struct ilora_shape){.R = 4, .K = K, .alpha = 8.0f, .gate_floor = 0.05f, .E = LM_E,
-                                    .projector_width = 12, .items_max = LM_ITEMS, .head = head,
+    f->shape = (struct ilora_shape){.R = 4,
+                                    .K = K,
+                                    .alpha = 8.0f,
+                                    .gate_floor = 0.05f,
+                                    .E = LM_E,
+                                    .projector_width = 12,
+                                    .items_max = LM_ITEMS,
+                                    .head = head,
                                     .item_tokens = item_tokens};
     ASSERT_OK(backend_cpu_new(1, &f->be, &err), err);
     ASSERT_OK(checkpoint_open(path, &f->checkpoint, &err), err);
     ASSERT_OK(base_model_load(f->be, f->checkpoint, PRECISION_F32, true, &f->base, &err), err);
     ASSERT_OK(ilora_params_new(f->be, base_model_description(f->base), &f->shape, 5, true,
-                               &f->params, &err), err);
+                               &f->params, &err),
+              err);
     size_t floats = ilora_params_floats(f->params);
     f->values = calloc(floats, sizeof(float));
     f->grads = calloc(floats, sizeof(float));
@@ -90,8 +101,10 @@ void lm_fixture_close(struct lm_fixture *f) {
 struct language_model *lm_fixture_model(struct lm_fixture *f, int tokens_max, bool training) {
     struct error err;
     struct language_model *lm = NULL;
-    struct language_model_settings settings = {.tokens_max = tokens_max, .sequences_max = LM_SAMPLES,
-                                               .items_max = LM_ITEMS, .training = training};
+    struct language_model_settings settings = {.tokens_max = tokens_max,
+                                               .sequences_max = LM_SAMPLES,
+                                               .items_max = LM_ITEMS,
+                                               .training = training};
     ASSERT_OK(language_model_new(f->base, &settings, &f->shape, &lm, &err), err);
     ASSERT_OK(language_model_set_items(lm, f->items, LM_ITEMS, &err), err);
     return lm;

@@ -44,7 +44,8 @@ void lm_fixture_close(struct lm_fixture *f);
 struct language_model *lm_fixture_model(struct lm_fixture *f, int tokens_max, bool training);
 /* values back to the device. */
 void lm_fixture_write(struct lm_fixture *f);
-/* Zeroes the gradients, runs language_model_gradients on count samples, reads grads; the total loss. */
+/* Zeroes the gradients, runs language_model_gradients on count samples, reads grads; the total
+ * loss. */
 double lm_fixture_loss(struct lm_fixture *f, struct language_model *lm,
                        const struct lm_sample *samples, int count);
 /* Index of a parameter by name; fails the test when there is none. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * test_lm_facts.c - what must be true of iLoRA and of packing whatever the numbers are (MODEL.md). */
+ * test_lm_facts.c - what must be true of iLoRA and of packing whatever the numbers are
+ * (MODEL.md). */
 #include <math.h>
 #include <stdlib.h>
 
@@ -23,8 +24,7 @@ static void copy_adapter(struct lm_fixture *to, const struct lm_fixture *from) {
     for (int i = 0; i < ilora_params_count(from->params); i++) {
         const struct ilora_tensor *t = ilora_params_at(from->params, i);
         if (strncmp(t->name, "gate.", 5) == 0) { continue; }
-        const struct ilora_tensor *u =
-            ilora_params_at(to->params, lm_fixture_find(to, t->name));
+        const struct ilora_tensor *u = ilora_params_at(to->params, lm_fixture_find(to, t->name));
         memcpy(to->values + u->offset, from->values + t->offset,
                (size_t)t->rows * (size_t)t->cols * sizeof(float));
     }
@@ -90,18 +90,22 @@ static void one_hot_gate_is_lora_of_that_experts_rank(void **state) {
     struct ilora_params *sharp = NULL;
     struct ilora_shape shape = mixed.shape;
     shape.gate_floor = 0.0f;
-    ASSERT_OK(ilora_params_new(mixed.be, base_model_description(mixed.base), &shape, 5, false, &sharp,
-                               &err), err);
+    ASSERT_OK(ilora_params_new(mixed.be, base_model_description(mixed.base), &shape, 5, false,
+                               &sharp, &err),
+              err);
     ASSERT_OK(ilora_params_write(sharp, ILORA_VALUE, mixed.values, &err), err);
     struct language_model *lm = lm_fixture_model(&mixed, ROWS, false);
-    ASSERT_OK(language_model_score_items(lm, sharp, false, mixed.samples, LM_SAMPLES, a, &err), err);
+    ASSERT_OK(language_model_score_items(lm, sharp, false, mixed.samples, LM_SAMPLES, a, &err),
+              err);
 
-    /* s = alpha/(R/K) = 8; the plain model's own is alpha/R = 2, so alpha is four times as large. */
+    /* s = alpha/(R/K) = 8; the plain model's own is alpha/R = 2, so alpha is four times as
+     * large. */
     struct ilora_params *loud = NULL;
     shape = plain.shape;
     shape.alpha *= 4.0f;
-    ASSERT_OK(ilora_params_new(plain.be, base_model_description(plain.base), &shape, 5, false, &loud,
-                               &err), err);
+    ASSERT_OK(ilora_params_new(plain.be, base_model_description(plain.base), &shape, 5, false,
+                               &loud, &err),
+              err);
     ASSERT_OK(ilora_params_write(loud, ILORA_VALUE, plain.values, &err), err);
     struct language_model *plain_lm = lm_fixture_model(&plain, ROWS, false);
     ASSERT_OK(language_model_score_items(plain_lm, loud, false, mixed.samples, LM_SAMPLES, b, &err),
@@ -182,7 +186,8 @@ static void permuting_samples_permutes_scores(void **state) {
 
     for (int i = 0; i < LM_SAMPLES; i++) {
         assert_true(tensor_check_scaled("permuted", turned + i * LM_ITEMS,
-                                        straight + (i + 2) % LM_SAMPLES * LM_ITEMS, LM_ITEMS, 1e-6));
+                                        straight + (i + 2) % LM_SAMPLES * LM_ITEMS, LM_ITEMS,
+                                        1e-6));
     }
     language_model_free(lm);
     lm_fixture_close(&f);
@@ -198,7 +203,8 @@ static double likelihood_alone(struct lm_fixture *f, struct language_model *lm, 
     memcpy(tokens, f->prompts[sample].tokens, (size_t)P * sizeof tokens[0]);
     memcpy(tokens + P, title->ids, (size_t)title->count * sizeof tokens[0]);
     ASSERT_OK(language_model_logits(lm, f->params, f->gate_inputs[sample], tokens, P + title->count,
-                                    logits, &err), err);
+                                    logits, &err),
+              err);
     double sum = 0.0;
     for (int t = 0; t < title->count; t++) {
         const float *row = logits + (size_t)(P - 1 + t) * (size_t)V;
@@ -222,8 +228,7 @@ static void shared_prefix_and_head_at_title_rows_equal_one_by_one(void **state) 
               err);
     for (int i = 0; i < LM_SAMPLES * LM_TITLES; i++) {
         int sample = i / LM_TITLES;
-        alone[i] =
-            (float)likelihood_alone(&f, lm, sample, &f.titles[sample][i % LM_TITLES]);
+        alone[i] = (float)likelihood_alone(&f, lm, sample, &f.titles[sample][i % LM_TITLES]);
     }
 
     assert_true(tensor_check_scaled("shared prefix", shared, alone, LM_SAMPLES * LM_TITLES, 1e-4));

@@ -2,9 +2,9 @@
  *
  * test_lm_gradients.c - the whole loss against finite differences, every trainable tensor.
  *
- * Along a random direction d of one tensor: (loss(v + e d) - loss(v - e d)) / 2e must be grad . d. The
- * passes are f32, so e is large enough for the difference to stand above rounding (1e-7 of a loss near
- * 10) and small enough for the cubic term; 2 % of the larger side is what that leaves.
+ * Along a random direction d of one tensor: (loss(v + e d) - loss(v - e d)) / 2e must be grad . d.
+ * The passes are f32, so e is large enough for the difference to stand above rounding (1e-7 of a
+ * loss near 10) and small enough for the cubic term; 2 % of the larger side is what that leaves.
  * With an argument: the same over that base model (tests/reference/lm_architectures.py). */
 #include <math.h>
 #include <stdio.h>
@@ -59,8 +59,9 @@ static void check_all(int K, enum ilora_head head, bool item_tokens) {
         }
 
         double step = STEP * fmax(1.0, 0.2 / norm);
-        double difference = (loss_moved(&f, lm, t, direction, step) -
-                             loss_moved(&f, lm, t, direction, -step)) / (2.0 * step);
+        double difference =
+            (loss_moved(&f, lm, t, direction, step) - loss_moved(&f, lm, t, direction, -step)) /
+            (2.0 * step);
         double larger = fmax(fabs(expected), fabs(difference));
         if (fabs(expected - difference) > TOLERANCE * larger + 2e-4) {
             fail_msg("%s: gradient %g, finite difference %g", t->name, expected, difference);

@@ -8,15 +8,20 @@
 #include "tests/model/lm_fixture.h"
 #include "tests/support/unit.h"
 
-static const struct lm_step step_settings = {
-    .learning_rate = 1e-2f, .multiplier = {1.0f, 1.0f, 1.0f, 1.0f}, .beta1 = 0.9f, .beta2 = 0.999f,
-    .epsilon = 1e-8f, .clip_norm = 1.0f, .step = 1};
+static const struct lm_step step_settings = {.learning_rate = 1e-2f,
+                                             .multiplier = {1.0f, 1.0f, 1.0f, 1.0f},
+                                             .beta1 = 0.9f,
+                                             .beta2 = 0.999f,
+                                             .epsilon = 1e-8f,
+                                             .clip_norm = 1.0f,
+                                             .step = 1};
 
 static void train_once(struct lm_fixture *f, struct language_model *lm, const struct lm_step *how,
                        struct lm_step_stats *ret_stats) {
     struct error err;
     ASSERT_OK(language_model_train(lm, f->params, NULL, f->samples, LM_SAMPLES, how, NULL, NULL,
-                                   ret_stats, &err), err);
+                                   ret_stats, &err),
+              err);
 }
 
 static void steps_lower_the_loss(void **state) {
@@ -49,11 +54,13 @@ static void fresh_parameters_leave_the_base_alone_and_only_B_learns(void **state
     (void)state;
     lm_fixture_open(&f, 4, ILORA_HEAD_ITEM, false);
     struct language_model *lm = lm_fixture_model(&f, 200, true);
-    ASSERT_OK(ilora_params_new(f.be, base_model_description(f.base), &f.shape, 9, true, &fresh,
-                               &err), err);
+    ASSERT_OK(
+        ilora_params_new(f.be, base_model_description(f.base), &f.shape, 9, true, &fresh, &err),
+        err);
     ASSERT_OK(language_model_score_items(lm, fresh, false, f.samples, LM_SAMPLES, adapted, &err),
               err);
-    ASSERT_OK(language_model_score_items(lm, fresh, true, f.samples, LM_SAMPLES, frozen, &err), err);
+    ASSERT_OK(language_model_score_items(lm, fresh, true, f.samples, LM_SAMPLES, frozen, &err),
+              err);
     assert_memory_equal(adapted, frozen, sizeof adapted);
 
     struct lm_step_stats stats;
@@ -159,12 +166,14 @@ static void a_reference_pulls_the_adapters_back(void **state) {
         lm_fixture_open(&f, 2, ILORA_HEAD_ITEM, false);
         struct language_model *lm = lm_fixture_model(&f, 200, true);
         ASSERT_OK(ilora_params_new(f.be, base_model_description(f.base), &f.shape, 5, false,
-                                   &reference, &err), err);
+                                   &reference, &err),
+                  err);
         ASSERT_OK(ilora_params_write(reference, ILORA_VALUE, f.values, &err), err);
         how.proximal = run == 0 ? 0.0f : 100.0f;
         for (how.step = 1; how.step <= 10; how.step++) {
             ASSERT_OK(language_model_train(lm, f.params, reference, f.samples, LM_SAMPLES, &how,
-                                           NULL, NULL, &stats, &err), err);
+                                           NULL, NULL, &stats, &err),
+                      err);
         }
         ASSERT_OK(ilora_params_read(f.params, ILORA_VALUE, f.grads, &err), err);
         distance[run] = 0.0;
@@ -205,8 +214,9 @@ static void what_cannot_fit_is_refused_with_numbers(void **state) {
     struct ilora_params *params = NULL;
     struct ilora_shape shape = f.shape;
     shape.K = 3;
-    ASSERT_STATUS(ilora_params_new(f.be, base_model_description(f.base), &shape, 1, true, &params,
-                                   &err), STATUS_CONFIG);
+    ASSERT_STATUS(
+        ilora_params_new(f.be, base_model_description(f.base), &shape, 1, true, &params, &err),
+        STATUS_CONFIG);
     ASSERT_CONTAINS(err.text, "rank 4 and 3 experts");
     lm_fixture_close(&f);
 }
@@ -224,8 +234,7 @@ static void every_allocation_may_fail(void **state) {
         struct ilora_params *params = NULL;
         struct language_model *lm = NULL;
         fault_arm(FAULT_MEMORY, n);
-        enum status status =
-            base_model_load(f.be, f.checkpoint, PRECISION_F32, true, &base, &err);
+        enum status status = base_model_load(f.be, f.checkpoint, PRECISION_F32, true, &base, &err);
         if (status == STATUS_OK) {
             status = ilora_params_new(f.be, base_model_description(base), &f.shape, 1, true,
                                       &params, &err);

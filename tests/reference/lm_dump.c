@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * lm_dump.c - writes a base model's weights as named arrays, so that PyTorch computes with the same.
+ * lm_dump.c - writes a base model's weights as named arrays, so that PyTorch computes with the
+ * same.
  *
  * usage: lm_dump MODEL FILE      MODEL as for checkpoint_open, e.g. builtin:tiny:3 */
 #include <stdlib.h>
@@ -32,14 +33,10 @@ static int dump_layer(struct checkpoint *checkpoint, FILE *file, int layer) {
     const struct model_description *d = checkpoint_description(checkpoint);
     const int q = d->H * d->D, k = d->G * d->D;
     const struct wanted list[] = {
-        {"input_layernorm.weight", 1, d->C},
-        {"self_attn.q_proj.weight", q, d->C},
-        {"self_attn.k_proj.weight", k, d->C},
-        {"self_attn.v_proj.weight", k, d->C},
-        {"self_attn.o_proj.weight", d->C, q},
-        {"post_attention_layernorm.weight", 1, d->C},
-        {"mlp.gate_proj.weight", d->F, d->C},
-        {"mlp.up_proj.weight", d->F, d->C},
+        {"input_layernorm.weight", 1, d->C},  {"self_attn.q_proj.weight", q, d->C},
+        {"self_attn.k_proj.weight", k, d->C}, {"self_attn.v_proj.weight", k, d->C},
+        {"self_attn.o_proj.weight", d->C, q}, {"post_attention_layernorm.weight", 1, d->C},
+        {"mlp.gate_proj.weight", d->F, d->C}, {"mlp.up_proj.weight", d->F, d->C},
         {"mlp.down_proj.weight", d->C, d->F},
     };
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
@@ -52,7 +49,7 @@ static int dump_layer(struct checkpoint *checkpoint, FILE *file, int layer) {
 
 static int dump_all(struct checkpoint *checkpoint, FILE *file) {
     const struct model_description *d = checkpoint_description(checkpoint);
-    const float numbers[] = {(float)d->L, (float)d->C, (float)d->H, (float)d->G, (float)d->D,
+    const float numbers[] = {(float)d->L, (float)d->C, (float)d->H,     (float)d->G,  (float)d->D,
                              (float)d->F, (float)d->V, d->norm_epsilon, d->rope_theta};
     int bad = lm_golden_write(file, "description", 1, 9, numbers);
     bad |= dump(checkpoint, file, "model.embed_tokens.weight", d->V, d->C);

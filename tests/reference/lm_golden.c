@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * lm_golden.c - reads and writes files of named arrays. For tests: what does not fit ends the program. */
+ * lm_golden.c - reads and writes files of named arrays. For tests: what does not fit ends the
+ * program. */
 #include "tests/reference/lm_golden.h"
 
 #include <stdlib.h>
@@ -85,5 +86,6 @@ int lm_golden_write(FILE *file, const char *name, int rows, int cols, const floa
     return fwrite(padded, 1, sizeof padded, file) == sizeof padded &&
                    fwrite(shape, sizeof shape[0], 3, file) == 3 &&
                    fwrite(values, 4, cells, file) == cells
-               ? 0 : -1;
+               ? 0
+               : -1;
 }

@@ -33,8 +33,7 @@ void lm_golden_free(struct lm_golden *golden);
 const struct lm_array *lm_golden_find(const struct lm_golden *golden, const char *name);
 /* Ends the program when absent: the file does not fit the test. */
 const float *lm_golden_floats(const struct lm_golden *golden, const char *name);
-const int32_t *lm_golden_integers(const struct lm_golden *golden, const char *name,
-                                  int *ret_count);
+const int32_t *lm_golden_integers(const struct lm_golden *golden, const char *name, int *ret_count);
 /* Appends a record of f32. 0 or -1. */
 int lm_golden_write(FILE *file, const char *name, int rows, int cols, const float *values);
 

@@ -2,7 +2,8 @@
  *
  * lm_logits.c - logits of a frozen base model at every position, for lm_smollm2_logits.py.
  *
- * usage: lm_logits MODEL f32|bf16 TOKENS OUT     TOKENS, OUT: files of named arrays (lm_golden.h) */
+ * usage: lm_logits MODEL f32|bf16 TOKENS OUT     TOKENS, OUT: files of named arrays
+ * (lm_golden.h) */
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,7 +55,8 @@ int main(int argc, char **argv) {
     }
     enum precision precision = strcmp(argv[2], "bf16") == 0 ? PRECISION_BF16 : PRECISION_F32;
     int bad = lm_golden_read(argv[3], &prompts);
-    if (bad == 0 && open_model(argv[1], precision, &be, &checkpoint, &base, &lm, &err) != STATUS_OK) {
+    if (bad == 0 &&
+        open_model(argv[1], precision, &be, &checkpoint, &base, &lm, &err) != STATUS_OK) {
         fprintf(stderr, "%s\n", err.text);
         bad = 1;
     }

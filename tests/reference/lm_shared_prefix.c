@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * lm_shared_prefix.c - on a real model: title likelihoods after one shared prompt against each title
- * alone, with the output head at every row.
+ * lm_shared_prefix.c - on a real model: title likelihoods after one shared prompt against each
+ * title alone, with the output head at every row.
  *
- * usage: lm_shared_prefix MODEL [f32|bf16]     prints max|a-b| / max|ref|; fails above 1e-4 in f32 */
+ * usage: lm_shared_prefix MODEL [f32|bf16]     prints max|a-b| / max|ref|; fails above 1e-4 in
+ * f32 */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,8 +31,8 @@ struct run {
 
 static enum status open_run(struct run *r, const char *path, enum precision precision,
                             struct error *err) {
-    struct ilora_shape shape = {.R = 8, .K = 4, .alpha = 32.0f, .gate_floor = 0.05f, .E = 64,
-                                .head = ILORA_HEAD_TITLE};
+    struct ilora_shape shape = {
+        .R = 8, .K = 4, .alpha = 32.0f, .gate_floor = 0.05f, .E = 64, .head = ILORA_HEAD_TITLE};
     struct language_model_settings settings = {.tokens_max = TOKENS_MAX, .sequences_max = PROMPTS};
     enum status status = backend_cpu_new(2, &r->be, err);
     if (status != STATUS_OK) { return status; }
@@ -39,8 +40,8 @@ static enum status open_run(struct run *r, const char *path, enum precision prec
     if (status != STATUS_OK) { return status; }
     status = base_model_load(r->be, r->checkpoint, precision, false, &r->base, err);
     if (status != STATUS_OK) { return status; }
-    status = ilora_params_new(r->be, base_model_description(r->base), &shape, 1, false, &r->params,
-                              err);
+    status =
+        ilora_params_new(r->be, base_model_description(r->base), &shape, 1, false, &r->params, err);
     if (status != STATUS_OK) { return status; }
     return language_model_new(r->base, &settings, &shape, &r->lm, err);
 }
@@ -79,7 +80,7 @@ static double likelihood_of(const float *logits, int V, const struct title_token
     double sum = 0.0;
     for (int t = 0; t < title->count; t++) {
         const float *row = logits + (size_t)(first + t) * (size_t)V;
-        double largest = -INFINITY, total = 0.0;
+        double largest = -(double)INFINITY, total = 0.0;
         for (int v = 0; v < V; v++) {
             largest = fmax(largest, (double)row[v]);
         }
@@ -119,7 +120,7 @@ int main(int argc, char **argv) {
     struct error err;
     struct lm_sample samples[PROMPTS];
     float shared[PROMPTS * TITLES];
-    double worst = INFINITY;
+    double worst = (double)INFINITY;
     if (argc < 2) {
         fprintf(stderr, "usage: lm_shared_prefix MODEL [f32|bf16]\n");
         return 64;
@@ -128,8 +129,10 @@ int main(int argc, char **argv) {
     enum status status = open_run(&r, argv[1], bf16 ? PRECISION_BF16 : PRECISION_F32, &err);
     if (status == STATUS_OK) { status = fill_run(&r, &err); }
     for (int p = 0; p < PROMPTS; p++) {
-        samples[p] = (struct lm_sample){.prompt = &r.prompts[p], .gate_input = r.gate_input,
-                                        .candidates = r.titles[p], .candidate_count = TITLES};
+        samples[p] = (struct lm_sample){.prompt = &r.prompts[p],
+                                        .gate_input = r.gate_input,
+                                        .candidates = r.titles[p],
+                                        .candidate_count = TITLES};
     }
     if (status == STATUS_OK) {
         status = language_model_score_titles(r.lm, r.params, false, samples, PROMPTS, shared, &err);

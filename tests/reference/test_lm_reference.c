@@ -2,10 +2,10 @@
  *
  * test_lm_reference.c - the language model against the PyTorch implementation of MODEL.md.
  *
- * The golden files hold samples, starting values and, in double: losses, every gradient, item scores,
- * title likelihoods, logits, and where ten optimiser steps lead (lm_make_reference.py writes them).
- * Bounds of the project: per tensor max|a-b| <= 1e-4 max|ref|; after ten steps the change of every
- * parameter within 1e-3 of its norm. */
+ * The golden files hold samples, starting values and, in double: losses, every gradient, item
+ * scores, title likelihoods, logits, and where ten optimiser steps lead (lm_make_reference.py
+ * writes them). Bounds of the project: per tensor max|a-b| <= 1e-4 max|ref|; after ten steps the
+ * change of every parameter within 1e-3 of its norm. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -66,12 +66,15 @@ static void load_sample(struct reference *r, int i) {
         memcpy(r->titles[i][c].ids, ids, (size_t)r->titles[i][c].count * sizeof ids[0]);
     }
     const int32_t *history = sample_integers(r, i, "history", &count);
-    r->samples[i] = (struct lm_sample){
-        .prompt = prompt, .gate_input = sample_floats(r, i, "z"),
-        .history = (const uint32_t *)history, .history_count = count,
-        .target = (uint32_t)*sample_integers(r, i, "target", NULL),
-        .weight = *sample_floats(r, i, "weight"), .candidates = r->titles[i],
-        .candidate_corrections = sample_floats(r, i, "corrections"), .candidate_count = TITLES};
+    r->samples[i] = (struct lm_sample){.prompt = prompt,
+                                       .gate_input = sample_floats(r, i, "z"),
+                                       .history = (const uint32_t *)history,
+                                       .history_count = count,
+                                       .target = (uint32_t)*sample_integers(r, i, "target", NULL),
+                                       .weight = *sample_floats(r, i, "weight"),
+                                       .candidates = r->titles[i],
+                                       .candidate_corrections = sample_floats(r, i, "corrections"),
+                                       .candidate_count = TITLES};
 }
 
 static void load_values(struct reference *r) {
@@ -102,16 +105,23 @@ static void reference_open(struct reference *r, int K, int tokens_max) {
     memset(r, 0, sizeof *r);
     (void)snprintf(path, sizeof path, "%s/lm_tiny_k%d.bin", LM_GOLDEN_FOLDER, K);
     assert_int_equal(lm_golden_read(path, &r->golden), 0);
-    r->shape = (struct ilora_shape){.R = 4, .K = K, .alpha = 8.0f, .gate_floor = 0.05f,
-                                    .E = E_WIDTH, .projector_width = 12, .items_max = ITEMS,
-                                    .head = ILORA_HEAD_BOTH, .item_tokens = true};
+    r->shape = (struct ilora_shape){.R = 4,
+                                    .K = K,
+                                    .alpha = 8.0f,
+                                    .gate_floor = 0.05f,
+                                    .E = E_WIDTH,
+                                    .projector_width = 12,
+                                    .items_max = ITEMS,
+                                    .head = ILORA_HEAD_BOTH,
+                                    .item_tokens = true};
     ASSERT_OK(backend_cpu_new(2, &r->be, &err), err);
     ASSERT_OK(checkpoint_open(MODEL, &r->checkpoint, &err), err);
     ASSERT_OK(base_model_load(r->be, r->checkpoint, PRECISION_F32, true, &r->base, &err), err);
     ASSERT_OK(ilora_params_new(r->be, base_model_description(r->base), &r->shape, 1, true,
-                               &r->params, &err), err);
-    struct language_model_settings settings = {.tokens_max = tokens_max, .sequences_max = SAMPLES,
-                                               .items_max = ITEMS, .training = true};
+                               &r->params, &err),
+              err);
+    struct language_model_settings settings = {
+        .tokens_max = tokens_max, .sequences_max = SAMPLES, .items_max = ITEMS, .training = true};
     ASSERT_OK(language_model_new(r->base, &settings, &r->shape, &r->lm, &err), err);
     ASSERT_OK(language_model_set_items(r->lm, lm_golden_floats(&r->golden, "vectors"), ITEMS, &err),
               err);
@@ -133,7 +143,9 @@ static void reference_close(struct reference *r) {
 }
 
 static void check_near(const char *what, double a, double ref, double bound) {
-    if (!(fabs(a - ref) <= bound * fabs(ref))) { fail_msg("%s: %.9g, reference %.9g", what, a, ref); }
+    if (!(fabs(a - ref) <= bound * fabs(ref))) {
+        fail_msg("%s: %.9g, reference %.9g", what, a, ref);
+    }
 }
 
 /* Every tensor of the slab against prefix + its name. */
@@ -187,7 +199,8 @@ static void losses_and_gradients_equal_pytorch_with_four_experts(void **state) {
 
 static void gradients_do_not_depend_on_micro_batches(void **state) {
     (void)state;
-    gradients_equal(4, 24); /* the longest sample with its titles takes 20 rows: one or two a pack */
+    gradients_equal(4,
+                    24); /* the longest sample with its titles takes 20 rows: one or two a pack */
 }
 
 static void scores_equal_pytorch(void **state) {
@@ -218,7 +231,8 @@ static void logits_equal_pytorch(void **state) {
     float *logits = calloc((size_t)V * (size_t)count, sizeof(float));
     assert_non_null(logits);
     ASSERT_OK(language_model_logits(r.lm, r.params, r.samples[3].gate_input, r.prompts[3].tokens,
-                                    count, logits, &err), err);
+                                    count, logits, &err),
+              err);
     assert_true(tensor_check_scaled("logits", logits, lm_golden_floats(&r.golden, "logits"),
                                     (size_t)V * (size_t)count, 1e-4));
     free(logits);
@@ -250,17 +264,24 @@ static void ten_steps_lead_where_pytorch_goes(void **state) {
         struct ilora_params *reference = NULL;
         reference_open(&r, K, 200);
         ASSERT_OK(ilora_params_new(r.be, base_model_description(r.base), &r.shape, 1, false,
-                                   &reference, &err), err);
+                                   &reference, &err),
+                  err);
         ASSERT_OK(ilora_params_write(reference, ILORA_VALUE, r.start, &err), err);
         const float *losses = lm_golden_floats(&r.golden, "losses.ten");
-        struct lm_step how = {.learning_rate = 1e-3f, .multiplier = {1.0f, 0.5f, 2.0f, 3.0f},
-                              .weight_decay = 0.01f, .beta1 = 0.9f, .beta2 = 0.999f,
-                              .epsilon = 1e-8f, .clip_norm = 1.0f, .ema_decay = 0.9f,
+        struct lm_step how = {.learning_rate = 1e-3f,
+                              .multiplier = {1.0f, 0.5f, 2.0f, 3.0f},
+                              .weight_decay = 0.01f,
+                              .beta1 = 0.9f,
+                              .beta2 = 0.999f,
+                              .epsilon = 1e-8f,
+                              .clip_norm = 1.0f,
+                              .ema_decay = 0.9f,
                               .proximal = 2.0f};
         for (how.step = 1; how.step <= 10; how.step++) {
             struct lm_step_stats stats;
-            ASSERT_OK(language_model_train(r.lm, r.params, reference, r.samples, SAMPLES, &how, NULL,
-                                           NULL, &stats, &err), err);
+            ASSERT_OK(language_model_train(r.lm, r.params, reference, r.samples, SAMPLES, &how,
+                                           NULL, NULL, &stats, &err),
+                      err);
             assert_false(stats.discarded);
             check_near("item loss", stats.item_loss, (double)losses[0], 1e-4);
             check_near("title loss", stats.title_loss, (double)losses[1], 1e-4);
