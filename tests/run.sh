@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# run.sh - the one test command: installs what the tests need, builds, runs, ends with ctest's summary.
+# run.sh - the one test command: installs what tests need, builds, runs, ends with ctest's summary.
 #
 #   tests/run.sh [--label L]... [--long] [--reference] [--sanitize] [--no-install] [--no-minimal]
 #
-#   --label L      only tests of this label: unit kernels reference flow kafka crash systemd style fuzz
+#   --label L      only this label: unit kernels reference flow kafka crash systemd style fuzz
 #   --long         then the long crash campaigns: 300 kills on the embedded stream, 50 through Kafka
-#   --reference    then the comparisons with PyTorch and transformers, in a virtual environment (5 GB)
+#   --reference    then the comparisons with PyTorch and transformers, in an environment (5 GB)
 #   --sanitize     the same in a build with address and undefined-behaviour sanitizers
 #   --no-install   takes the machine as it is; what is missing fails or is skipped
 #   --no-minimal   leaves out the compile check of the smallest build (libc alone)
 #
 # ILORA_BUILD   build folder (default build/)      ILORA_CACHE   downloads (default ~/.cache/ilorad)
-# ILORA_JOBS    compilers at once (default: cores) ILORA_PYTHON  a Python with protobuf, confluent-kafka
+# ILORA_JOBS    compilers at once (default: cores) ILORA_PYTHON with protobuf, confluent-kafka
 # Runs on Debian 12 as root or with sudo; a skipped test says which part it missed.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -38,7 +38,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-# ---- what the tests need --------------------------------------------------------------------------
+# ---- what the tests need -------------------------------------------------------------------------
 # ops/setup.sh knows the packages of build and tests; a virtual environment and the package's checks
 # need a few more. Where something cannot be installed the tests that need it are skipped.
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
@@ -84,7 +84,7 @@ if [ -z "${ILORA_PYTHON:-}" ] && [ "$install" = yes ] &&
 fi
 export ILORA_CACHE=$cache
 
-# ---- build ----------------------------------------------------------------------------------------
+# ---- build ---------------------------------------------------------------------------------------
 configure() {
     local folder=$1
     shift
@@ -96,7 +96,7 @@ compile() {
         { grep -v '^\[' "$1.log" | tail -n 60 >&2; say "building failed"; exit 1; }
 }
 
-# ---- comparisons with PyTorch and transformers (--reference) ---------------------------------------
+# ---- comparisons with PyTorch and transformers (--reference) --------------------------------------
 smollm2() { # prints the path of the real base model, fetched once
     local folder=$cache/smollm2
     local file
@@ -140,7 +140,7 @@ configure "$tree" "${options[@]}"
 compile "$tree"
 say "built in $(($(date +%s) - began)) s"
 
-# ---- run ------------------------------------------------------------------------------------------
+# ---- run -----------------------------------------------------------------------------------------
 failed=0
 if [ "$long" = yes ]; then
     say "crash campaign: 300 kills on the embedded stream"

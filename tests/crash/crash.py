@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""crash.py - kill -9 at random moments, start again, and compare with the run that nobody disturbed.
+"""crash.py - kill -9 at random moments, start again, compare with the run that nobody disturbed.
 
     crash.py --build DIR [--kills N] [--seed S] [--kafka] [--recorded] [--base FILE] [--keep]
 
 A seeded stream (events, titles, duplicates, broken records, control records) is put into the events
-topic. In strict mode one undisturbed run is the oracle. Then the same input is given to a fresh state,
-and ilorad is killed 0.1 to 3 version periods apart (one kill in five counts from the start of the
-process, so that starting is hit too) until everything is consumed; rounds follow until N kills were
-made. Predictions, snapshots, metrics and dead letters (keys, values, headers, order) and the adapter
-files must be the oracle's, byte for byte. In recorded mode (--recorded) each round must pass
-`iloractl audit`, and every event must be applied once.
+topic. In strict mode one undisturbed run is the oracle. Then the same input is given to a fresh
+state, and ilorad is killed 0.1 to 3 version periods apart (one kill in five counts from the start
+of the process, so that starting is hit too) until everything is consumed; rounds follow until N
+kills were made. Predictions, snapshots, metrics and dead letters (keys, values, headers, order) and
+the adapter files must be the oracle's, byte for byte. In recorded mode (--recorded) each round must
+pass `iloractl audit`, and every event must be applied once.
 
 The folder of a failed campaign is kept and named. The same --seed makes the same input and the same
-kill times (what they hit is the machine's affair). Needs nothing but Python's standard library.
+kill times (what they hit is the machine's affair). Needs Python's standard library alone.
 """
 import argparse
 import hashlib
@@ -46,12 +46,14 @@ SETTINGS = {
     "publish.keep": 3, "output.format": "json", "metrics.every": 100, "eval.rate": 0.3,
     "eval.lm_rate": 0.02, "http.listen": "none", "device.threads": 1, "stream.retention": "1 GiB",
 }
+BROKEN = ['{"user":"u1"}', '{"item":', "x" * 30, '{"event":"dance","user":"u1"}',
+          '{"user":"u1","item":"i1","timestamp":"never"}']
 
 
 # ---- input ---------------------------------------------------------------------------------------
 
 def make_stream(seed, applied):
-    """Lines of JSON (some broken) with exactly `applied` events that count, the last record among them."""
+    """Lines of JSON, some broken; exactly `applied` events count, the last of them at the end."""
     r = random.Random(seed)
     lines, done, now_s, recent = [], 0, 1700000000, []
     weight = [1 / (1 + i) for i in range(80)]
@@ -61,7 +63,8 @@ def make_stream(seed, applied):
         newest = min(80, 15 + done * 80 // max(applied, 1))
         if draw < 0.90 or done == applied - 1:
             user = f"u{r.randrange(60)}"
-            item = r.choices(range(newest), [weight[(i + done // 500) % 80] for i in range(newest)])[0]
+            drift = [weight[(i + done // 500) % 80] for i in range(newest)]
+            item = r.choices(range(newest), drift)[0]
             event = {"id": f"e{done}", "user": user, "item": f"i{item}", "timestamp": now_s}
             lines.append(json.dumps(event))
             recent.append(lines[-1])
@@ -73,8 +76,7 @@ def make_stream(seed, applied):
             lines.append(json.dumps({"event": "item", "item": item,
                                      "title": f"{r.choice(['Blue', 'Red', 'Old'])} story {item}"}))
         elif draw < 0.985:
-            lines.append(r.choice(['{"user":"u1"}', '{"item":', 'x' * 30, '{"user":"u1","item":"i1",'
-                                   '"timestamp":"never"}', '{"event":"dance","user":"u1"}']))
+            lines.append(r.choice(BROKEN))
         elif draw < 0.990:
             lines.append(json.dumps({"event": "control", "command": "forget_user",
                                      "user": f"u{r.randrange(60)}"}))
@@ -134,9 +136,9 @@ class Shard:
         settings["kafka.bootstrap_servers"] = made.stdout.strip().splitlines()[-1]
 
     def ctl(self, *words, **more):
-        command = [os.path.join(self.args.build, "ops", "iloractl"), "--config", self.config, *words]
-        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300,
-                              **more)
+        program = os.path.join(self.args.build, "ops", "iloractl")
+        return subprocess.run([program, "--config", self.config, *words], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=300, **more)
 
     def produce(self, lines):
         if self.broker:
@@ -144,7 +146,8 @@ class Shard:
             if made.returncode != 0:
                 raise Failure("topics create: " + made.stderr.decode())
         os.makedirs(self.state, exist_ok=True)
-        sent = self.ctl("produce", "events", "--raw", input="".join(l + "\n" for l in lines).encode())
+        text = "".join(line + "\n" for line in lines)
+        sent = self.ctl("produce", "events", "--raw", input=text.encode())
         if sent.returncode != 0:
             raise Failure("produce: " + sent.stderr.decode())
 
@@ -167,7 +170,8 @@ class Shard:
     def check_alive(self):
         code = self.process.poll()
         if code is not None:
-            raise Failure(f"{self.name}: life {self.lives} ended by itself with {code}:\n" + self.log_tail())
+            raise Failure(f"{self.name}: life {self.lives} ended by itself with {code}:\n"
+                          + self.log_tail())
 
     def log_tail(self):
         with open(os.path.join(self.folder, "log"), "rb") as log:
@@ -181,7 +185,8 @@ class Shard:
             if until is not None and now >= until:
                 return False
             if now > limit:
-                raise Failure(f"{self.name}: not READY after {START_LIMIT_S} s:\n" + self.log_tail())
+                raise Failure(f"{self.name}: not READY after {START_LIMIT_S} s:\n"
+                              + self.log_tail())
             self.socket.settimeout(min(0.2, max(0.001, (until or limit) - now)))
             try:
                 words = self.socket.recv(4096)
@@ -252,7 +257,7 @@ class Shard:
 # ---- runs ----------------------------------------------------------------------------------------
 
 def wait_until_done(shard, applied, version=None):
-    """Until everything is consumed and announced: up to `version`, or until nothing comes any more."""
+    """Until all is consumed and announced: up to `version`, or until nothing comes any more."""
     seen, since = None, time.monotonic()
     while True:
         shard.check_alive()
@@ -260,13 +265,14 @@ def wait_until_done(shard, applied, version=None):
         if now != seen:
             seen, since = now, time.monotonic()
         if now[0] > applied or (version is not None and now[1] > version):
-            raise Failure(f"{shard.name}: at event {now[0]}, version {now[1]}; expected {applied}, {version}")
+            raise Failure(f"{shard.name}: at event {now[0]}, version {now[1]}; "
+                          f"expected {applied}, {version}")
         still = time.monotonic() - since
         if now[0] == applied and (now[1] == version or (version is None and still > QUIET_S)):
             return now[1]
         if still > STALL_LIMIT_S:
-            raise Failure(f"{shard.name}: stands at event {now[0]} of {applied}, version {now[1]}:\n"
-                          + shard.log_tail())
+            raise Failure(f"{shard.name}: stands at event {now[0]} of {applied}, "
+                          f"version {now[1]}:\n" + shard.log_tail())
         time.sleep(0.05)
 
 
@@ -309,7 +315,7 @@ def kill_round(args, number, lines, applied, version, period_s, rng, kills_left)
                     shard.check_alive()
                 # Looking takes time, so only now and then: has this round anything left to kill?
                 if kills % 4 == 3:
-                    done = shard.seq() == applied and (version is None or shard.version() == version)
+                    done = shard.seq() == applied and version in (None, shard.version())
             if kills >= kills_left or done:
                 wait_until_done(shard, applied, version)
                 shard.stop()
@@ -361,8 +367,8 @@ def campaign(args):
     else:
         oracle, version, seconds = run_oracle(args, lines, applied)
         period_s = period_s or seconds / versions
-        print(f"oracle: {applied} events in {len(lines)} records, {version} versions, {seconds:.2f} s; "
-              + ", ".join(f"{len(oracle[t])} {t}" for t in TOPICS), flush=True)
+        print(f"oracle: {applied} events in {len(lines)} records, {version} versions, "
+              f"{seconds:.2f} s; " + ", ".join(f"{len(oracle[t])} {t}" for t in TOPICS), flush=True)
     ready, kills, rounds = [], 0, 0
     while kills < args.kills:
         rounds += 1
@@ -382,17 +388,18 @@ def campaign(args):
             raise Failure("everything was consumed before the first kill: no campaign")
         shutil.rmtree(shard.folder, ignore_errors=True)
     print(f"{kills} kills in {rounds} rounds, {len(ready)} starts reached READY: "
-          f"p50 {percentile(ready, 0.5) * 1000:.0f} ms, p99 {percentile(ready, 0.99) * 1000:.0f} ms, "
-          f"max {max(ready) * 1000:.0f} ms")
+          f"p50 {percentile(ready, 0.5) * 1000:.0f} ms, "
+          f"p99 {percentile(ready, 0.99) * 1000:.0f} ms, max {max(ready) * 1000:.0f} ms")
 
 
 def main():
     parser = argparse.ArgumentParser(description="kill -9 campaign")
-    parser.add_argument("--build", default=os.environ.get("ILORA_BUILD", os.path.join(ROOT, "build")))
+    build = os.environ.get("ILORA_BUILD", os.path.join(ROOT, "build"))
+    parser.add_argument("--build", default=build)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--round-kills", type=int, default=30, help="kills of one state at most")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--period", type=float, help="seconds of a version period (default: measured)")
+    parser.add_argument("--period", type=float, help="seconds of a version (default: measured)")
     parser.add_argument("--kafka", action="store_true")
     parser.add_argument("--recorded", action="store_true")
     parser.add_argument("--base", help="base model instead of builtin:tiny")
@@ -401,9 +408,9 @@ def main():
     args = parser.parse_args()
     args.overrides = {"engine.strict": "no" if args.recorded else "yes"}
     if args.base:
-        args.overrides.update({"base_model.path": os.path.abspath(args.base), "train.lm_rate_max": 0.02,
-                               "eval.lm_rate": 0.005, "predict.lm_users": 1, "device.threads": 0,
-                               "sasrec.title_vectors": "no"})
+        args.overrides.update({"base_model.path": os.path.abspath(args.base),
+                               "train.lm_rate_max": 0.02, "eval.lm_rate": 0.005,
+                               "predict.lm_users": 1, "device.threads": 0})
     args.overrides.update(pair.split("=", 1) for pair in args.set)
     args.work = tempfile.mkdtemp(prefix="ilora-crash-")
     try:
