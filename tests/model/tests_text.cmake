@@ -12,3 +12,10 @@ if(ILORA_TEXT)
 endif()
 ilora_test(gguf LABEL unit SOURCES test_gguf.c gguf_build.c USES model
   ARGS ${PROJECT_SOURCE_DIR}/tests/reference/gguf_blocks.bin)
+
+# Not a ctest: for tokenizer_compare.py, which needs Hugging Face tokenizers.
+if(ILORA_TEXT)
+  add_executable(tokenizer_ids ${PROJECT_SOURCE_DIR}/tests/reference/tokenizer_ids.c)
+  ilora_target_options(tokenizer_ids)
+  target_link_libraries(tokenizer_ids PRIVATE ilora_model)
+endif()
