@@ -15,8 +15,9 @@
  * every row-wise operator (linear, norms, activations, softmax, loss, rotary) gives a row the same
  * bits wherever it stands, attention gives a segment the same bits wherever it stands.
  * On the CPU more holds, and tests/kernels/test_bits.c checks it: bits do not depend on the number
- * of threads, nor a row's on the number of rows of the call (linear through oneDNN: with 2.6.3 on
- * AVX-512, with and without AMX; another version must pass that test before it is relied upon).
+ * of threads, nor a row's on the number of rows of the call (linear through oneDNN: with 2.6.3
+ * and 3.2 on AVX-512, with and without AMX; another version must pass that test before it is relied
+ * upon).
  *
  * Shapes are asserted. "=" and "+=" say what happens to an output. f32 unless said.
  */

@@ -70,7 +70,7 @@ static void attention_forward(struct backend *be, struct tensor out, struct tens
                               struct tensor q, struct tensor k, struct tensor v,
                               const struct segment *segments, int segment_count, int H, int G,
                               float scale) {
-    const int N = q.rows, D = q.cols / H, team = be->threads;
+    const int N = q.rows, D = q.cols / H, team = attention_team(be, N, H * D);
     size_t columns_max = segments_columns_max(segments, segment_count);
     size_t t_size = transposed_row(N) * (size_t)G * (size_t)D, room = QUERY_ROWS * columns_max;
 

@@ -29,6 +29,11 @@ struct attention {
     const float *v_t; /* (G,D,N), backward only */
 };
 
+/* Team size: an element of q costs some tens of operations, so a team pays sixteen times sooner. */
+static inline int attention_team(const struct backend *be, int N, int C) {
+    return (size_t)N * (size_t)C < TEAM_ELEMENTS_MIN / 16 ? 1 : be->threads;
+}
+
 /* Query rows [first, first+count) of a segment see `prefix` columns and own columns up to the
  * row. */
 struct query_block {
@@ -108,7 +113,8 @@ LANES_INLINE void block_scores(float *product, int columns, const struct attenti
                (size_t)x.stride, 1, t_g + s->begin, t_row, at->D, scale, TILE_SET);
 }
 
-/* out (count,D) = weights (count, prefix+own) times the rows of x (N,G*D) that those columns are. */
+/* out (count,D) = weights (count, prefix+own) times the rows of x (N,G*D) that those columns
+ * are. */
 LANES_INLINE void block_gather(float *out, size_t out_row, const struct attention *at,
                                const struct segment *s, const struct query_block *block,
                                const float *weights, struct tensor x, int h) {

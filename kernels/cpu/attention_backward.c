@@ -135,7 +135,7 @@ static void attention_backward(struct backend *be, struct tensor dq, struct tens
                                struct tensor k, struct tensor v, struct tensor out,
                                struct tensor lse, const struct segment *segments, int segment_count,
                                int H, int G, float scale) {
-    const int N = q.rows, D = q.cols / H, team = be->threads;
+    const int N = q.rows, D = q.cols / H, team = attention_team(be, N, H * D);
     size_t t_size = transposed_row(N) * (size_t)G * (size_t)D;
     size_t room = QUERY_ROWS * segments_columns_max(segments, segment_count);
 

@@ -144,8 +144,8 @@ static int split_at(int size, int step, int part, int parts) {
 
 static void product_run(struct backend *be, const struct product *p) {
     size_t work = (size_t)p->m * (size_t)p->n * (size_t)(p->k > 0 ? p->k : 1);
-    /* 131072 multiply-adds: about 2 us of one core, what waking a team costs */
-    int parts = work < 131072 ? 1 : be->threads;
+    /* 524288 multiply-adds are about 5 us of one core, twice what waking a team costs */
+    int parts = work < 524288 ? 1 : be->threads;
     bool by_rows = p->m / TILE_ROWS >= p->n / TILE_COLUMNS;
     float *rooms = cpu_scratch(cpu_of(be), SCRATCH_PRODUCT,
                                (ROOM_B + ROOM_A) * (size_t)be->threads * sizeof *rooms);

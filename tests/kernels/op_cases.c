@@ -2,7 +2,8 @@
  *
  * op_cases.c - the one list of operator cases; every backend is run through it.
  *
- * Sizes are odd on purpose: 1, 7, 33 and 257 leave part vectors, part tiles and single rows. */
+ * Sizes are odd on purpose: 1, 7, 33 and 257 leave part vectors, part tiles and single rows. Each
+ * operator has one case of more than 32,768 elements, which a team shares. */
 #include "tests/kernels/op_case.h"
 
 static const struct segment one_row[] = {{0, 1, 0, 0}};
@@ -55,16 +56,16 @@ const struct op_case op_cases[] = {
     {"rmsnorm", .N = 1, .C = 1, .alpha = 1e-5f},
     {"rmsnorm", .N = 7, .C = 33, .alpha = 1e-5f, .pad = 3},
     {"rmsnorm", .N = 257, .C = 64, .alpha = 1e-6f, .pad = 1},
-    {"rmsnorm", .N = 33, .C = 577, .alpha = 1e-5f},
+    {"rmsnorm", .N = 65, .C = 577, .alpha = 1e-5f},
     {"layernorm", .N = 1, .C = 2, .alpha = 1e-5f},
     {"layernorm", .N = 7, .C = 33, .alpha = 1e-5f, .pad = 3},
     {"layernorm", .N = 257, .C = 64, .alpha = 1e-5f, .pad = 1},
-    {"layernorm", .N = 33, .C = 577, .alpha = 1e-5f},
+    {"layernorm", .N = 65, .C = 577, .alpha = 1e-5f},
 
     /* K rows of the table */
     {"rotary", .N = 1, .H = 1, .D = 2, .K = 1},
     {"rotary", .N = 7, .H = 3, .D = 8, .K = 11, .pad = 5},
-    {"rotary", .N = 33, .H = 9, .D = 64, .K = 40, .flag_a = true, .pad = 1},
+    {"rotary", .N = 65, .H = 9, .D = 64, .K = 40, .flag_a = true, .pad = 1},
 
     {"attention", .N = 1, .H = 1, .G = 1, .D = 8, .alpha = 0.35f, SEGMENTS(one_row)},
     {"attention", .N = 7, .H = 4, .G = 2, .D = 16, .alpha = 0.25f, .pad = 3, SEGMENTS(seven)},
@@ -78,18 +79,18 @@ const struct op_case op_cases[] = {
     {"swiglu", .N = 1, .C = 1},
     {"swiglu", .N = 7, .C = 33, .pad = 3},
     {"swiglu", .N = 33, .C = 257, .flag_a = true, .pad = 1},
-    {"swiglu", .N = 257, .C = 96},
+    {"swiglu", .N = 257, .C = 130},
     {"gelu", .N = 7, .C = 33, .pad = 3},
-    {"gelu", .N = 257, .C = 64},
+    {"gelu", .N = 257, .C = 130},
     {"relu", .N = 7, .C = 33, .pad = 3},
-    {"relu", .N = 257, .C = 64},
+    {"relu", .N = 257, .C = 130},
 
     {"axpby", .N = 7, .C = 33, .alpha = 2.5f, .beta = 0.0f, .pad = 3},
-    {"axpby", .N = 257, .C = 65, .alpha = -1.0f, .beta = 0.5f},
+    {"axpby", .N = 257, .C = 130, .alpha = -1.0f, .beta = 0.5f},
     {"multiply", .N = 33, .C = 7, .pad = 2},
     {"add_bias", .N = 1, .C = 1},
-    {"add_bias", .N = 33, .C = 70, .pad = 3},
-    {"sum_rows", .N = 257, .C = 70, .pad = 3},
+    {"add_bias", .N = 257, .C = 130, .pad = 3},
+    {"sum_rows", .N = 257, .C = 130, .pad = 3},
     {"sum_rows", .N = 1, .C = 7},
 
     /* K rows of the table */
@@ -119,9 +120,9 @@ const struct op_case op_cases[] = {
     {"log_softmax", .N = 33, .C = 1683},
 
     {"adamw", .N = 7, .C = 33, .alpha = 0.1f, .pad = 3},
-    {"adamw", .N = 257, .C = 65},
+    {"adamw", .N = 257, .C = 130},
     {"adam_rows", .N = 7, .C = 33, .K = 11, .alpha = 0.1f, .pad = 3},
-    {"adam_rows", .N = 64, .C = 65, .K = 257},
+    {"adam_rows", .N = 256, .C = 130, .K = 257},
 };
 
 const int op_case_count = (int)(sizeof op_cases / sizeof op_cases[0]);
