@@ -205,7 +205,7 @@ static bool is_ascii(struct span text) {
 
 /* Appends a stretch in a normal form. */
 static enum status rewrite_stretch(const struct text_step *step, struct text_work *work,
-                                struct span piece, struct buffer *out) {
+                                   struct span piece, struct buffer *out) {
     static const int options[] = {
         [TEXT_NFC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE,
         [TEXT_NFD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE,
@@ -233,9 +233,9 @@ static enum status rewrite_stretch(const struct text_step *step, struct text_wor
     return buffer_append(out, work->points, (size_t)size);
 }
 
-/* Appends the piece in a normal form. U+11A7, the base of the trailing Hangul jamo and itself none of
- * them, composes with nothing (Unicode 3.12), but utf8proc 2.6 lets it vanish behind a syllable; so
- * it is copied, and what lies around it goes its own way. */
+/* Appends the piece in a normal form. U+11A7, the base of the trailing Hangul jamo and itself none
+ * of them, composes with nothing (Unicode 3.12), but utf8proc 2.6 lets it vanish behind a syllable;
+ * so it is copied, and what lies around it goes its own way. */
 static enum status rewrite_form(const struct text_step *step, struct text_work *work,
                                 struct span piece, struct buffer *out) {
     static const uint8_t base[3] = {0xe1, 0x86, 0xa7};

@@ -53,11 +53,13 @@ BYTE_VARIANTS = [
 ]
 
 TEXTS = [
-    "", " ", "a", "The Silver River (1995)", "  two  spaces   at\tends \n", "it's IT'S we'LL x'ſ ı'K",
+    "", " ", "a", "The Silver River (1995)", "  two  spaces   at\tends \n",
+    "it's IT'S we'LL x'ſ ı'K",
     "1234567 ٣٤ ½ Ⅷ ²", "Ünïcödé e\u0301 é ﬁ ﬀ Å Ⓝ", "한국 \u1112\u1161\u11ab 日本語 テスト",
     "\u1108\u1170\u11a7\u0301\u11a7a \u11a7", "🙂👩‍👩‍👧🏽 🇩🇪",
     "\x00\x01\x7f\x14", "\u180e\u200b\u00a0\u3000\u2028x", "<|end|>the<|end|> x <|item|>y",
-    "<l>  a  <l> b <r>  c ﬁx fix fixed", "mid<|wor|>d <|wor|> d", "\r\n\r\n  \n x\r", "((((a))))!!??",
+    "<l>  a  <l> b <r>  c ﬁx fix fixed", "mid<|wor|>d <|wor|> d", "\r\n\r\n  \n x\r",
+    "((((a))))!!??",
     "\U00058e9c\U000e0101\uffff", "q" * 40 + "the" * 20, "-" * 68,
     "the the the story of the night", "привет мир שלום עולם مرحبا नमस्ते ไทย",
 ]
