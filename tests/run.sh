@@ -96,7 +96,7 @@ compile() {
         { grep -v '^\[' "$1.log" | tail -n 60 >&2; say "building failed"; exit 1; }
 }
 
-# ---- comparisons with PyTorch and transformers (--reference) --------------------------------------
+# ---- comparisons with PyTorch and transformers (--reference) -------------------------------------
 smollm2() { # prints the path of the real base model, fetched once
     local folder=$cache/smollm2
     local file

@@ -97,7 +97,7 @@ static const char *topic_text(struct fixture *f, enum stream_topic topic) {
     return (const char *)f->text.data;
 }
 
-/* ---- events ------------------------------------------------------------------------------------ */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 static void an_event_id_is_folded_once(void **state) {
     (void)state;
@@ -202,7 +202,7 @@ static void a_full_catalogue_dead_letters_new_items_only(void **state) {
     close_fixture(f);
 }
 
-/* ---- items ------------------------------------------------------------------------------------- */
+/* ---- items ----------------------------------------------------------------------------------- */
 
 static void a_title_holds_from_its_number_on(void **state) {
     (void)state;
@@ -268,7 +268,7 @@ static void consumed_items_are_left_out_of_lists(void **state) {
     close_fixture(f);
 }
 
-/* ---- control records ---------------------------------------------------------------------------- */
+/* ---- control records ------------------------------------------------------------------------- */
 
 static void a_forgotten_user_is_gone_at_once_and_marked_for_the_learner(void **state) {
     (void)state;
@@ -408,7 +408,7 @@ static void a_set_record_is_handed_over_once(void **state) {
     close_fixture(f);
 }
 
-/* ---- live evaluation ----------------------------------------------------------------------------- */
+/* ---- live evaluation ------------------------------------------------------------------------- */
 
 static void an_event_is_evaluated_against_the_list_published_before_it(void **state) {
     (void)state;

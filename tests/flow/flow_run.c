@@ -53,8 +53,8 @@ static void note_result(struct flow_run *run, struct tiny_core *core) {
     stream->ops->close(stream);
 }
 
-/* Consumes all there is. Strict mode publishes whole groups only: events are added until the last one is
- * whole, the same ones in every run of this input. */
+/* Consumes all there is. Strict mode publishes whole groups only: events are added until the
+ * last one is whole, the same ones in every run of this input. */
 static enum status run_to_boundary(struct flow_run *run, struct tiny_core *core,
                                    struct error *err) {
     enum status status = tiny_core_run(core, &run->pace, err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * flow_run.h - one run of a tiny core from the first record to the last, with planned kills, and all that
- * can be said about it afterwards.
+ * flow_run.h - one run of a tiny core from the first record to the last, with planned kills, and
+ * all that can be said about it afterwards.
  */
 #ifndef TESTS_FLOW_FLOW_RUN_H
 #define TESTS_FLOW_FLOW_RUN_H

@@ -2,8 +2,9 @@
  *
  * test_flow.c - the whole core on a stream in memory: what may depend on timing and what must not.
  *
- * Two runs over the same input are compared by everything they published (keys, values, headers, order)
- * and by a digest of all tables. A kill drops the process' memory; broker and state folder stay.
+ * Two runs over the same input are compared by everything they published (keys, values, headers,
+ * order) and by a digest of all tables. A kill drops the process' memory; broker and state folder
+ * stay.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,7 +15,7 @@
 
 #define RECORDS 700
 
-/* ---- strict mode ------------------------------------------------------------------------------- */
+/* ---- strict mode ----------------------------------------------------------------------------- */
 
 static void strict_outputs_do_not_depend_on_where_epochs_end(void **state) {
     (void)state;
@@ -81,7 +82,7 @@ static void strict_predictions_name_the_version_of_their_number(void **state) {
     flow_run_free(&run);
 }
 
-/* ---- recorded mode ----------------------------------------------------------------------------- */
+/* ---- recorded mode --------------------------------------------------------------------------- */
 
 static struct flow_run recorded(uint64_t seed) {
     return (struct flow_run){.seed = seed,
@@ -108,7 +109,8 @@ static void recorded_refold_from_nothing_gives_state_and_digests_back(void **sta
     flow_run_free(&live);
 }
 
-/* Without the versions' folders the input state is the same and nothing is evaluated that was not. */
+/* Without the versions' folders the input state is the same and nothing is evaluated that was
+ * not. */
 static void recorded_refold_without_versions_folds_unscored(void **state) {
     (void)state;
     struct flow_run live = recorded(5);
@@ -122,8 +124,8 @@ static void recorded_refold_without_versions_folds_unscored(void **state) {
     flow_run_free(&live);
 }
 
-/* What is published after a kill may differ from the uninterrupted run (epochs end elsewhere), but each
- * epoch that was committed stays, is followed exactly, and every record is folded once. */
+/* What is published after a kill may differ from the uninterrupted run (epochs end elsewhere),
+ * but each epoch that was committed stays, is followed exactly, and every record is folded once. */
 static void recorded_kills_lose_nothing_and_fold_nothing_twice(void **state) {
     (void)state;
     struct flow_run oracle = recorded(6);

@@ -40,7 +40,7 @@ void tiny_settings(struct settings *settings, bool strict, const char *const *mo
     ASSERT_OK(settings_load(NULL, overrides, n, settings, &err), err);
 }
 
-/* ---- doors ------------------------------------------------------------------------------------- */
+/* ---- doors ----------------------------------------------------------------------------------- */
 
 static struct version *held_version(const struct tiny_core *core, uint64_t number) {
     for (int i = 0; i < core->held_count; i++) {
@@ -67,7 +67,7 @@ static bool go_on(void *context) {
     return true;
 }
 
-/* ---- opening ----------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static enum status open_state(struct tiny_core *core, struct error *err) {
     struct store_settings store = {
@@ -237,7 +237,7 @@ void tiny_core_kill(struct tiny_core *core) {
     memset(core, 0, sizeof *core);
 }
 
-/* ---- the loop ---------------------------------------------------------------------------------- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 static enum status feed_sink(void *context, const struct stream_record *record, struct error *err) {
     struct tiny_core *core = context;

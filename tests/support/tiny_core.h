@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * tiny_core.h - one shard in one thread: the engine with its state in a folder, a stream in memory and a
- * learner that only counts. Everything of the daemon's core but clocks, threads and the language model.
+ * tiny_core.h - one shard in one thread: the engine with its state in a folder, a stream in memory
+ * and a learner that only counts. Everything of the daemon's core but clocks, threads and the
+ * language model.
  *
  *   broker ─poll─▶ engine ─close─▶ commit ─▶ LMDB ─▶ learner (rows up to what LMDB holds)
  *     ▲                                                 │ versions/<n>/, a new one at each mark
  *     └── outputs ◀── announcement of a version ◀───────┘
  *
- * Opening is the start procedure of PROTOCOL.md in short: refold what LMDB lacks, then claim. A kill is
- * tiny_core_kill at any moment: broker and folder outlive it. When versions come and epochs close is the
- * caller's choice (tiny_pace), so that tests can show what must not depend on it.
+ * Opening is the start procedure of PROTOCOL.md in short: refold what LMDB lacks, then claim. A
+ * kill is tiny_core_kill at any moment: broker and folder outlive it. When versions come and epochs
+ * close is the caller's choice (tiny_pace), so that tests can show what must not depend on it.
  */
 #ifndef TESTS_SUPPORT_TINY_CORE_H
 #define TESTS_SUPPORT_TINY_CORE_H
@@ -28,7 +29,8 @@ struct tiny_pace {
     int epoch_records; /* an epoch is closed after so many (strict mode: at the next boundary) */
     int batch_every;   /* recorded: a batch is cut every so many epochs */
     int version_every; /* recorded: a version is due every so many epochs */
-    int learner_every; /* the learner runs every so many epochs (1 by default; strict: when awaited) */
+    /* the learner runs every so many epochs (1 by default; strict: when awaited) */
+    int learner_every;
     double fast_share; /* recorded: rate decided at every close; 0 = as the settings say */
 };
 
@@ -66,11 +68,12 @@ struct tiny_core {
     uint64_t fed; /* records fed since open */
 };
 
-/* Settings of a small shard; more: count further "section.key=value". Fails the test when refused. */
+/* Settings of a small shard; more: count further "section.key=value". Fails the test when
+ * refused. */
 void tiny_settings(struct settings *settings, bool strict, const char *const *more, int count);
 
-/* Opens the state in `path` over the broker, refolds what it lacks and claims. On failure the core is
- * closed. no_versions may be set before (the rest of core is overwritten). */
+/* Opens the state in `path` over the broker, refolds what it lacks and claims. On failure the
+ * core is closed. no_versions may be set before (the rest of core is overwritten). */
 MUST_CHECK enum status tiny_core_open(struct tiny_core *core, struct memory_broker *broker,
                                       const char *path, const struct settings *settings,
                                       struct error *err);
@@ -88,7 +91,7 @@ MUST_CHECK enum status tiny_core_learn(struct tiny_core *core, struct error *err
 MUST_CHECK enum status tiny_core_announce(struct tiny_core *core, int *ret_count,
                                           struct error *err);
 
-/* ---- looking ----------------------------------------------------------------------------------- */
+/* ---- looking --------------------------------------------------------------------------------- */
 
 /* Every record of a topic as text lines: key, value, headers; without offsets and timestamps. */
 void tiny_dump_topic(struct memory_broker *broker, enum stream_topic topic, struct buffer *out);
@@ -98,15 +101,15 @@ void tiny_digest_state(struct tiny_core *core, uint8_t ret_digest[SHA256_BYTES])
 void tiny_ledger_last(struct memory_broker *broker, struct arena *arena,
                       struct epoch_record *ret_record);
 
-/* ---- input ------------------------------------------------------------------------------------- */
+/* ---- input ----------------------------------------------------------------------------------- */
 
 /* Appends one JSON record; key NULL: none. Returns its offset. */
 int64_t tiny_send(struct memory_broker *broker, enum stream_topic topic, const char *key,
                   const char *format, ...) PRINTF_LIKE(4, 5);
 
-/* A stream of `count` records that is a function of seed: interactions of 40 users with 60 items that
- * appear one after another, bursts in one second, duplicates, broken records, titles before and after
- * the first event. one_topic: everything on the events topic (strict mode). */
+/* A stream of `count` records that is a function of seed: interactions of 40 users with 60 items
+ * that appear one after another, bursts in one second, duplicates, broken records, titles before
+ * and after the first event. one_topic: everything on the events topic (strict mode). */
 void tiny_stream(struct memory_broker *broker, uint64_t seed, int count, bool one_topic);
 
 #endif

@@ -22,8 +22,8 @@ void tiny_learner_path(const struct tiny_core *core, uint64_t number,
     ASSERT_OK(path_join(path, core->path, name, &err), err);
 }
 
-/* The folder of a version: what its counters are, and a manifest that names their digest. One that is
- * there already must be the same. */
+/* The folder of a version: what its counters are, and a manifest that names their digest. One
+ * that is there already must be the same. */
 static enum status write_folder(struct tiny_core *core, struct version *version,
                                 struct error *err) {
     char path[FILE_PATH_BYTES_MAX], file[FILE_PATH_BYTES_MAX], digits[2 * SHA256_BYTES + 1];

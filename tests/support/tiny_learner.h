@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * tiny_learner.h - the inside of tiny_core that stands for the learner: counters over the training log,
- * a version at every mark. SASRec stays as it was made, so versions are quick and still differ.
+ * tiny_learner.h - the inside of tiny_core that stands for the learner: counters over the training
+ * log, a version at every mark. SASRec stays as it was made, so versions are quick and still
+ * differ.
  */
 #ifndef TESTS_SUPPORT_TINY_LEARNER_H
 #define TESTS_SUPPORT_TINY_LEARNER_H

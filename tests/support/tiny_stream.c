@@ -89,7 +89,7 @@ void tiny_stream(struct memory_broker *broker, uint64_t seed, int count, bool on
     }
 }
 
-/* ---- looking ----------------------------------------------------------------------------------- */
+/* ---- looking --------------------------------------------------------------------------------- */
 
 static void add(struct buffer *out, struct span bytes, const char *after) {
     if (bytes.size > 0) { assert_int_equal(buffer_append(out, bytes.data, bytes.size), STATUS_OK); }
