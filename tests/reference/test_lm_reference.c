@@ -286,7 +286,7 @@ static void ten_steps_lead_where_pytorch_goes(void **state) {
             check_near("item loss", stats.item_loss, (double)losses[0], 1e-4);
             check_near("title loss", stats.title_loss, (double)losses[1], 1e-4);
             check_near("rank loss", stats.rank_loss, (double)losses[2], 1e-4);
-            check_near("gradient norm", stats.grad_norm, (double)losses[3], 1e-4);
+            check_near("gradient norm", stats.grad_norm, (double)losses[3], 1e-3);
             losses += 4;
         }
 
