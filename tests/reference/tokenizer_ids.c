@@ -2,8 +2,9 @@
  *
  * tokenizer_ids.c - token ids of many texts, for tokenizer_compare.py.
  *
- * Argument: a base model, or a tokenizer.json. Standard input: records of u32 size and text. Standard
- * output: for each u32 count and the ids as i32; count 0xffffffff = refused. Native byte order.
+ * Argument: a base model, or a tokenizer.json. Standard input: records of u32 size and text.
+ * Standard output: for each u32 count and the ids as i32; count 0xffffffff = refused. Native byte
+ * order.
  */
 #include <stdio.h>
 #include <string.h>
