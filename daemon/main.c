@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/metrics.h"
+#include "daemon/crash.h"
 #include "daemon/doors.h"
 #include "daemon/lifecycle.h"
 #include "daemon/pipeline.h"
@@ -169,7 +170,8 @@ int main(int argc, char **argv) {
     status = settings_load(args.config, args.overrides, args.override_count, settings, &err);
     if (status == STATUS_OK) { set_log_level(settings); }
     if (status == STATUS_OK && !args.check_config) {
-        status = lifecycle_block_signals(&err);
+        status = crash_handler_install(&err);
+        if (status == STATUS_OK) { status = lifecycle_block_signals(&err); }
         if (status == STATUS_OK) { status = run(&args, settings, &err); }
     }
     if (status != STATUS_OK) { LOG_ERROR("%s", err.text); }

@@ -15,12 +15,11 @@
 static const char help[] =
     "usage: iloractl audit\n"
     "\n"
-    "Reads the topics and checks: the ledger's hash chain holds; its runs tile the input, each "
-    "record\n"
-    "in exactly one, with the content that was consumed; sequence numbers have no gap; every "
-    "output\n"
-    "is there once; counts agree; every prediction names a version that exists.\n"
-    "Exit 0: all of it holds. Exit 1: it says what does not. May run while ilorad runs.\n"
+    "Reads the topics and checks: the ledger's hash chain holds; its runs tile the input,\n"
+    "each record in exactly one, with the content that was consumed; sequence numbers have no\n"
+    "gap; every output is there once; counts agree; every prediction names a version that\n"
+    "exists. Exit 0: all of it holds. Exit 1: it says what does not. May run while ilorad\n"
+    "runs.\n"
     "\n"
     "example: iloractl audit\n";
 

@@ -22,19 +22,16 @@ static const char base_help[] =
     "usage: iloractl base info [PATH]\n"
     "       iloractl base add PATH\n"
     "\n"
-    "info opens a base model (a Hugging Face directory, a .gguf file, builtin:tiny or "
-    "builtin:small;\n"
-    "default: that of the settings), checks its files and prints what it is. add does the same, "
-    "also\n"
-    "reads every weight, and prints the line for ilorad.conf.\n"
+    "info opens a base model (a Hugging Face directory, a .gguf file, builtin:tiny or\n"
+    "builtin:small; default: that of the settings), checks its files and prints what it is.\n"
+    "add does the same, also reads every weight, and prints the line for ilorad.conf.\n"
     "\n"
     "example: iloractl base add /srv/models/SmolLM2-135M-Instruct.Q4_1.gguf\n";
 static const char tokenize_help[] =
     "usage: iloractl tokenize [--base PATH] [TEXT...]\n"
     "\n"
-    "Token ids and pieces of each text (or of each line of standard input), without special "
-    "tokens\n"
-    "added.\n"
+    "Token ids and pieces of each text (or of each line of standard input), without special\n"
+    "tokens added.\n"
     "\n"
     "example: iloractl tokenize --base builtin:tiny 'Toy Story (1995)'\n";
 

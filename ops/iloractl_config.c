@@ -13,9 +13,8 @@
 static const char help[] =
     "usage: iloractl config [--file | --sample | --man]\n"
     "\n"
-    "The effective settings of the running daemon; without one, those it would start with. "
-    "Secrets\n"
-    "are never shown.\n"
+    "The effective settings of the running daemon; without one, those it would start with.\n"
+    "Secrets are never shown.\n"
     "\n"
     "  --file    of file, environment and --set, even while a daemon runs\n"
     "  --sample  a commented sample file with every setting, its range and default\n"
@@ -27,9 +26,9 @@ static int run(const struct command_context *context, int argc, char **argv);
 const struct command command_config = {"config", "settings: effective, a sample, the manual", help,
                                        run};
 
-static const char sample_head[] = "# SPDX-License-Identifier: Apache-2.0\n"
-                                  "# ilorad.conf - every setting with what it is, what is allowed, "
-                                  "and its default. ilorad.conf(5)\n\n";
+static const char sample_head[] =
+    "# SPDX-License-Identifier: Apache-2.0\n"
+    "# ilorad.conf - every setting: what it is, what is allowed, its default. ilorad.conf(5)\n\n";
 
 static int print_text(const struct command_context *context, struct span text) {
     if (!context->json) {

@@ -25,20 +25,21 @@
 /* LMDB takes the file's own size when it is larger. */
 #define STATE_MAP_BYTES (16u * 1024u * 1024u)
 
-static const char help[] = "usage: iloractl fsck [--explain]\n"
-                           "\n"
-                           "Reads the whole state of a stopped daemon: every value's checksum, the "
-                           "counters, the training\n"
-                           "log, every file of every version against its digest, and where the "
-                           "ledger stands. Exit 0: all of\n"
-                           "it is sound. A running daemon is not disturbed: it is asked instead.\n"
-                           "\n"
-                           "  --explain  what each reason for exit 78 means and what to do\n"
-                           "\n"
-                           "example: iloractl fsck\n";
+static const char help[] =
+    "usage: iloractl fsck [--explain]\n"
+    "\n"
+    "Reads the whole state of a stopped daemon: every value's checksum, the counters, the\n"
+    "training log, every file of every version against its digest, and where the ledger\n"
+    "stands. Exit 0: all of it is sound. A running daemon is not disturbed: it is asked\n"
+    "instead.\n"
+    "\n"
+    "  --explain  what each reason for exit 78 means and what to do\n"
+    "\n"
+    "example: iloractl fsck\n";
 
 static const char explanation[] =
-    "exit 78 means that a start would contradict what was published; systemd does not try again.\n"
+    "exit 78 means that a start would contradict what was published; systemd does not try\n"
+    "again.\n"
     "\n"
     "setting refused\n"
     "  The line names file, line, key and what is allowed. Correct it; 'ilorad --check-config'.\n"
@@ -46,14 +47,11 @@ static const char explanation[] =
     "  Another state directory wrote the ledger last. If that one is gone for good (a lost disk),\n"
     "  start with '--take-over X --rebuild'. If it lives, this one must not start.\n"
     "state is empty, ledger is not\n"
-    "  The state was lost. '--rebuild' folds the whole input again, if the input is still "
-    "retained.\n"
+    "  The state was lost. '--rebuild' folds the whole input again, if it is still retained.\n"
     "offsets were removed upstream before they were consumed\n"
-    "  Retention of the input was shorter than the daemon's downtime: those events are lost. "
-    "Raise\n"
-    "  retention; then start over with an empty state and new output topics, or accept the loss "
-    "in\n"
-    "  writing by giving the deployment a new name ([stream] deployment) and new ledger.\n"
+    "  Retention of the input was shorter than the daemon's downtime: those events are lost.\n"
+    "  Raise retention; then start over with an empty state and new output topics, or accept the\n"
+    "  loss by giving the deployment a new name ([stream] deployment) and a new ledger.\n"
     "a record is not the one that was consumed, or a topic ends before the position\n"
     "  An input topic was deleted and made again, or an unclean election lost records. As above.\n"
     "state ahead of the ledger, or they disagree\n"

@@ -32,9 +32,8 @@
 static const char help[] =
     "usage: iloractl generate [--users N] [--items N] [--events N] [--seed N] [--rate N] [--send]\n"
     "\n"
-    "A catalogue and a stream of events with drift, a function of the seed. Prints JSON lines "
-    "(item\n"
-    "records and events, in order: what the events topic takes), or sends them.\n"
+    "A catalogue and a stream of events with drift, a function of the seed. Prints JSON lines\n"
+    "(item records and events, in order: what the events topic takes), or sends them.\n"
     "\n"
     "  --users 500   --items 1200   --events 20000   --seed 1\n"
     "  --send        to the events topic instead of standard output\n"

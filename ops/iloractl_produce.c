@@ -20,8 +20,8 @@
 static const char help[] =
     "usage: iloractl produce TOPIC [--raw] [--key KEY] [--rate N]\n"
     "\n"
-    "Sends each line of standard input as one record. Lines are JSON (INTERFACES: events, items,\n"
-    "control); the key is their user or item.\n"
+    "Sends each line of standard input as one record. Lines are JSON (INTERFACES: events,\n"
+    "items, control); the key is their user or item.\n"
     "\n"
     "  --raw      send lines as they are, JSON or not\n"
     "  --key KEY  one key for all records\n"

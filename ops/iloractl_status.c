@@ -20,9 +20,8 @@
 static const char help[] =
     "usage: iloractl status [--watch] [--interval SECONDS] [--seconds N]\n"
     "\n"
-    "Counts, rates, versions, and the prequential figures of all models side by side: each event "
-    "is\n"
-    "predicted, scored, and only then learned.\n"
+    "Counts, rates, versions, and the prequential figures of all models side by side: each\n"
+    "event is predicted, scored, and only then learned.\n"
     "\n"
     "  --watch        draw again until Ctrl-C, with charts of the last minutes\n"
     "  --interval S   every S seconds (default 1)\n"

@@ -12,14 +12,12 @@
 
 static const char help[] =
     "usage: iloractl topics list\n"
-    "       iloractl topics create [--partitions N] [--replication N]\n"
+    "       iloractl topics create [--partitions N] [--shards N] [--replication N]\n"
     "\n"
-    "list shows partitions with first offset and end. create makes the topics of the settings that "
-    "a\n"
-    "broker does not have yet: N partitions for events, items, predictions and dlq, one for the\n"
-    "others; cleanup.policy and retention as ilorad expects them. The embedded stream has its "
-    "topics\n"
-    "from the beginning.\n"
+    "list shows partitions with first offset and end. create makes the topics of the settings\n"
+    "that a broker does not have yet: N partitions for events, items, predictions and dlq,\n"
+    "one a shard for the ledger, one for the others; cleanup.policy and retention as ilorad\n"
+    "expects them. The embedded stream has its topics from the beginning.\n"
     "\n"
     "example: iloractl --config kafka.conf topics create --partitions 8 --replication 3\n";
 
@@ -71,7 +69,7 @@ static enum status create_topic(const struct command_context *context, struct st
                                                           {"retention.bytes", "-1"},
                                                           {"max.message.bytes", RECORD_BYTES_TEXT}};
     bool wide = role == STREAM_EVENTS || role == STREAM_ITEMS || role == STREAM_PREDICTIONS ||
-                role == STREAM_DLQ;
+                role == STREAM_DLQ || role == STREAM_LEDGER;
     struct stream_kafka_topic topic = {
         .name = stream_access_topic_name(context->settings, role),
         .partitions = wide ? partitions : 1,
@@ -92,6 +90,8 @@ static int run(const struct command_context *context, int argc, char **argv) {
     struct options options = options_of(argc, argv);
     int partitions = (int)options_integer(&options, "--partitions", 4, 1, 4096);
     int replication = (int)options_integer(&options, "--replication", 1, 1, 16);
+    int shards =
+        (int)options_integer(&options, "--shards", context->settings->stream_shard + 1, 1, 65536);
     if (!options_end(&options, &command_topics, 1, 1)) { return COMMAND_USAGE; }
     bool create = strcmp(options.words[0], "create") == 0;
     if (!create && strcmp(options.words[0], "list") != 0) {
@@ -106,8 +106,8 @@ static int run(const struct command_context *context, int argc, char **argv) {
         status = list_topics(context, &access, &err);
     } else {
         for (int i = 0; i < STREAM_TOPIC_COUNT && status == STATUS_OK; i++) {
-            status =
-                create_topic(context, &access, (enum stream_topic)i, partitions, replication, &err);
+            status = create_topic(context, &access, (enum stream_topic)i,
+                                  i == STREAM_LEDGER ? shards : partitions, replication, &err);
         }
     }
     stream_access_close(&access);
