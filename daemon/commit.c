@@ -12,7 +12,10 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "daemon/ledger.h"
+
+#define ROOM_WAIT_US 200000
 
 static enum status publish_all(const struct commit_doors *doors, const struct epoch *epoch,
                                struct error *err)
@@ -32,6 +35,21 @@ static enum status publish_all(const struct commit_doors *doors, const struct ep
     return STATUS_OK;
 }
 
+/* AGAIN from a commit: nothing was written and the outputs are kept (a full disk); the same call may
+ * be made again until there is room. */
+static enum status commit_until_room(const struct commit_doors *doors,
+                                     const struct core_state *state, const char *token,
+                                     struct error *err) {
+    struct stream *stream = doors->stream;
+    for (;;) {
+        enum status status =
+            stream->ops->commit(stream, state->positions, state->position_count, token,
+                                doors->wait, doors->wait_context, err);
+        if (status != STATUS_AGAIN || !doors->wait(doors->wait_context)) { return status; }
+        clock_sleep_us(ROOM_WAIT_US);
+    }
+}
+
 enum status commit_publish(const struct commit_doors *doors, const struct engine *engine,
                            struct error *err)
 {
@@ -43,8 +61,7 @@ enum status commit_publish(const struct commit_doors *doors, const struct engine
     if (status == STATUS_OK) {
         char token[STREAM_TOKEN_BYTES_MAX];
         ledger_token_write(token, doors->shard, state->epoch, state->chain);
-        status = stream->ops->commit(stream, state->positions, state->position_count, token,
-                                     doors->wait, doors->wait_context, err);
+        status = commit_until_room(doors, state, token, err);
         if (status == STATUS_OK) { return STATUS_OK; }
     }
     struct error ignored;

@@ -108,13 +108,14 @@ static bool disk_has_room(struct core *core)
     return room;
 }
 
-/* LMDB follows the stream. A full disk is waited out: the stage keeps everything in memory. */
+/* LMDB follows the stream. A full disk is waited out, and so is a foreign reader that stands in the
+ * way of a larger map: the stage keeps everything in memory. */
 static enum status follow_with_state(struct core *core, struct error *err)
 {
     for (;;) {
         enum status status = stage_commit(core->stage, err);
-        if (status != STATUS_IO || disk_has_room(core)) { return status; }
-        if (!core_wait(core)) { return status; }
+        bool wait = status == STATUS_AGAIN || (status == STATUS_IO && !disk_has_room(core));
+        if (!wait || !core_wait(core)) { return status; }
         clock_sleep_us(DISK_WAIT_US);
     }
 }

@@ -173,6 +173,7 @@ static enum status load_state(struct start *start, struct error *err)
     status = store_reader_renew(core->reader, err);
     if (status != STATUS_OK) { return status; }
     status = core_state_load(&start->state, core->reader, err);
+    store_reader_reset(core->reader); /* an open one pins pages and keeps the map from growing */
     start->empty = status == STATUS_NOT_FOUND;
     if (start->empty) {
         start->state.epoch = UINT64_MAX; /* the next one is epoch 0 */
@@ -357,7 +358,10 @@ static enum status refold(struct start *start, struct error *err)
     }
     struct settings now = core->settings;
     if (!start->empty) {
+        status = store_reader_renew(core->reader, err);
+        if (status != STATUS_OK) { return status; }
         status = settings_text_load(&core->settings, core->reader, err);
+        store_reader_reset(core->reader);
         if (status != STATUS_OK) { return status; }
     }
     status = make_engine(start, err);
@@ -448,7 +452,6 @@ static enum status run(struct start *start, struct error *err)
         status = refold(start, err);
         if (status != STATUS_OK) { return status; }
     }
-    store_reader_reset(core->reader);
     status = check_positions(start, err);
     if (status == STATUS_OK) { status = hold_version_in_force(start, err); }
     if (status == STATUS_OK) { status = compare_settings(start, err); }
