@@ -98,12 +98,13 @@ enum status json_parse(struct span text, struct json_value **ret_value, struct e
     json_error_t reason = {.line = 0};
     json_t *inner =
         json_loadb((const char *)text.data, text.size, JSON_DECODE_ANY | JSON_ALLOW_NUL, &reason);
-    if (inner != NULL) {
+    if (inner != NULL && !json_memory_refused) {
         *ret_value = (struct json_value *)(void *)inner;
         return STATUS_OK;
     }
 
     if (json_memory_refused) {
+        json_decref(inner); /* jansson goes on without the member it had no memory for */
         return error_set(err, STATUS_NO_MEMORY, "JSON text of %zu bytes", text.size);
     }
     return error_set(err, STATUS_MALFORMED, "JSON line %d column %d: %s", reason.line,
