@@ -148,11 +148,13 @@ enum status learner_batch(struct learner *learner, const struct training_row *ro
     enum status status = batch_check(learner, rows, count, err);
     if (status != STATUS_OK) { return status; }
     uint64_t last = rows[count - 1].seq;
+    learner->beat = beat;
+    learner->beat_context = beat_context;
     batch_users_find(learner->users, rows, count);
 
     status = learner_evaluate(learner, rows, count, &stats, err);
     if (status != STATUS_OK) { goto fail; }
-    if (beat != NULL) { beat(beat_context); }
+    learner_beat(learner);
     status = learner_grow(learner, last, err);
     if (status != STATUS_OK) { goto fail; }
     if (learner->lm != NULL) { status = learner_lm_titles(learner, last, err); }
@@ -161,17 +163,19 @@ enum status learner_batch(struct learner *learner, const struct training_row *ro
     if (status != STATUS_OK) { goto fail; }
     status = learner_train_sasrec(learner, rows, count, &stats, err);
     if (status != STATUS_OK) { goto fail; }
-    if (beat != NULL) { beat(beat_context); }
+    learner_beat(learner);
     if (learner->lm != NULL) {
-        status = learner_lm_train(learner, rows, count, beat, beat_context, &stats, err);
+        status = learner_lm_train(learner, rows, count, &stats, err);
         if (status != STATUS_OK) { goto fail; }
     }
     status = learner_keep_rows(learner, rows, count, err);
     if (status != STATUS_OK) { goto fail; }
     learner_count_rows(learner, rows, count, &stats);
     learner->seq = last;
+    learner->beat = NULL;
     *ret_stats = stats;
     return STATUS_OK;
 fail:
+    learner->beat = NULL;
     return error_wrap(err, "learning rows %" PRIu64 " to %" PRIu64, rows[0].seq, last);
 }

@@ -7,7 +7,8 @@
  *
  * Rows of one second share a history, so most work is done once for several rows. The stacks that
  * predict a batch are those fitted on the batches before: what the batch teaches goes into copies
- * that replace them at the end.
+ * that replace them at the end. The full stack sees few rows, so it follows the fast one and learns
+ * only what the language model adds.
  */
 #include <assert.h>
 #include <math.h>
@@ -361,6 +362,7 @@ static enum status eval_rows(struct eval_run *run, const struct training_row *ro
         if (count > CHUNK_HISTORIES) { count = CHUNK_HISTORIES; }
         enum status status = chunk_scores(run, rows, first, count, err);
         if (status != STATUS_OK) { return status; }
+        learner_beat(run->learner);
         for (; next < run->rows && run->history[next] < first + count; next++) {
             bool same = next > 0 && run->history[next] == run->history[next - 1];
             status =
@@ -391,6 +393,7 @@ enum status learner_evaluate(struct learner *learner, const struct training_row 
         if (status == STATUS_OK) { status = eval_rows(run, rows, err); }
     }
     if (status == STATUS_OK) {
+        stacker_follow(&run->next_full, &learner->fast->fast_stack, &run->next_fast);
         learner->fast->fast_stack = run->next_fast;
         learner->fast->full_stack = run->next_full;
     }

@@ -184,6 +184,7 @@ static enum status queue_embed(struct title_queue *queue, struct error *err) {
     }
     memory_free(raw);
     queue->count = 0;
+    learner_beat(queue->learner);
     return status;
 }
 

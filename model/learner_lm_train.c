@@ -235,8 +235,6 @@ static struct lm_step step_of(const struct learner *learner, int64_t step) {
 /* A beat may run scoring jobs of versions: after it the step's own items come back. */
 struct step_beat {
     struct learner *learner;
-    void (*beat)(void *); /* NULL: none */
-    void *context;
     enum status status; /* of taking the items back; the first failure stays */
     struct error err;
 };
@@ -244,14 +242,13 @@ struct step_beat {
 static void beat_between_packs(void *context) {
     struct step_beat *step = context;
 
-    if (step->beat != NULL) { step->beat(step->context); }
+    learner_beat(step->learner);
     if (!step->learner->lm->items_lent || step->status != STATUS_OK) { return; }
     step->status = use_items(step->learner, &step->err);
 }
 
 static enum status lm_step_run(struct learner *learner, struct lm_cases *cases,
-                               void (*beat)(void *), void *beat_context, struct batch_stats *stats,
-                               struct error *err) {
+                               struct batch_stats *stats, struct error *err) {
     struct learner_lm *lm = learner->lm;
     const struct lm_step how = step_of(learner, learner->lm_steps + 1);
 
@@ -260,7 +257,7 @@ static enum status lm_step_run(struct learner *learner, struct lm_cases *cases,
     status = use_items(learner, err);
     if (status != STATUS_OK) { return status; }
     const struct ilora_params *reference = learner->version > 0 ? lm->reference : NULL;
-    struct step_beat step = {.learner = learner, .beat = beat, .context = beat_context};
+    struct step_beat step = {.learner = learner};
     status = language_model_train(lm->model, lm->params, reference, cases->samples, cases->count,
                                   &how, beat_between_packs, &step, &stats->lm, err);
     if (status == STATUS_OK && step.status != STATUS_OK) {
@@ -275,8 +272,7 @@ static enum status lm_step_run(struct learner *learner, struct lm_cases *cases,
 }
 
 enum status learner_lm_train(struct learner *learner, const struct training_row *rows, int count,
-                             void (*beat)(void *), void *beat_context, struct batch_stats *stats,
-                             struct error *err) {
+                             struct batch_stats *stats, struct error *err) {
     struct lm_cases cases = {0};
     int fresh = 0, all = 0;
     bool title = (learner->settings.ilora.head & ILORA_HEAD_TITLE) != 0;
@@ -294,7 +290,7 @@ enum status learner_lm_train(struct learner *learner, const struct training_row 
             status = case_add_row(learner, &cases, chosen[n], err);
         }
         if (status == STATUS_OK && cases.count > 0) {
-            status = lm_step_run(learner, &cases, beat, beat_context, stats, err);
+            status = lm_step_run(learner, &cases, stats, err);
         }
         stats->lm_rows = fresh;
         stats->replayed += all - fresh;

@@ -58,8 +58,15 @@ struct learner {
     uint64_t version_seq;    /* its C_v */
     uint64_t restored_from;  /* the next version's: a rollback happened */
     int64_t sasrec_steps, lm_steps;
-    uint32_t *exclude; /* (EVAL_EXCLUDE_MAX) owns; scratch */
+    uint32_t *exclude;    /* (EVAL_EXCLUDE_MAX) owns; scratch */
+    void (*beat)(void *); /* borrows: during a batch; NULL outside */
+    void *beat_context;
 };
+
+/* Between two pieces of long work: the watchdog is fed, scoring jobs may run. */
+static inline void learner_beat(const struct learner *learner) {
+    if (learner->beat != NULL) { learner->beat(learner->beat_context); }
+}
 
 static inline uint64_t learner_stream_of(enum learner_stream stream, uint64_t seq) {
     return (uint64_t)stream << 56 | (seq & 0xffffffffffffffu);
@@ -84,8 +91,7 @@ void learner_lm_free(struct learner_lm *lm);
 /* Titles that changed with after < from_seq <= upto become vectors and token ids. */
 MUST_CHECK enum status learner_lm_titles(struct learner *learner, uint64_t upto, struct error *err);
 MUST_CHECK enum status learner_lm_train(struct learner *learner, const struct training_row *rows,
-                                        int count, void (*beat)(void *), void *beat_context,
-                                        struct batch_stats *stats, struct error *err);
+                                        int count, struct batch_stats *stats, struct error *err);
 /* Log-probabilities (count,M) of the served average on histories, with the adapter or without. */
 MUST_CHECK enum status learner_lm_scores(struct learner *learner,
                                          const struct rank_request *requests, int count,

@@ -17,7 +17,7 @@
 #include "model/sasrec_rooms.h"
 
 #define CAPACITY_FIRST 1024
-#define INIT_STD       0.02 /* normal; BERT4Rec's, and usual for SASRec with cross-entropy */
+#define INIT_STD       0.02        /* normal; BERT4Rec's, and usual for SASRec with cross-entropy */
 #define STREAM_WEIGHTS 0x5a5a0000u /* rng stream of parameter i is this + i */
 #define STREAM_ITEMS   0x5a5b0000u /* table rows: index = item */
 

@@ -21,8 +21,19 @@ void stacker_init(struct stacker *stacker, uint32_t active) {
     stacker->active = active;
     for (int f = 0; f < FEATURE_COUNT; f++) {
         stacker->variance[f] = 1;
-        bool first_three = f <= FEATURE_POPULARITY || f == FEATURE_ITEM_HEAD;
+        bool first_three = f <= FEATURE_POPULARITY;
         if ((active >> f & 1u) != 0 && first_three) { stacker->weight[f] = f == 2 ? 0.25 : 1; }
+    }
+}
+
+void stacker_follow(struct stacker *stacker, const struct stacker *before,
+                    const struct stacker *after) {
+    assert((stacker->active & after->active) == after->active);
+    for (int f = 0; f < FEATURE_COUNT; f++) {
+        if ((after->active >> f & 1u) == 0) { continue; }
+        stacker->weight[f] += after->weight[f] - before->weight[f];
+        stacker->mean[f] = after->mean[f];
+        stacker->variance[f] = after->variance[f];
     }
 }
 

@@ -44,8 +44,13 @@ struct stacker_settings {
     double forgetting; /* per list: 1 - 1/20000 */
 };
 
-/* active: bits of the features; weights start at 1/standard deviation units of the first three. */
+/* active: bits of the features; weights start at 1, 1 and 1/4 for the first three, else at 0. */
 void stacker_init(struct stacker *stacker, uint32_t active);
+/* A stack with more features follows one that sees many more lists: the change of its weights since
+ * `before` and its measured means and variances are taken over; what the stack learned on top of
+ * them stays. */
+void stacker_follow(struct stacker *stacker, const struct stacker *before,
+                    const struct stacker *after);
 /* score (count) of candidates with features (count, FEATURE_COUNT). */
 void stacker_score(const struct stacker *stacker, const float *features, int count,
                    float *ret_scores);

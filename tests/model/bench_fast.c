@@ -4,6 +4,7 @@
  * figures of all cheap models, and events per second. Not a ctest: it needs a real data set.
  *
  *   bench_fast FILE.inter [key=value ...]
+ *   with a language model: base=PATH titles=FILE.item lm_rate=0.05 eval_lm_rate=0.02 show=20
  *
  * MODEL.md's evaluation: stable time order; batches of 256 events; a row's history is the user's
  * items with a smaller time, so events of the same second never see each other; every row whose
@@ -12,41 +13,14 @@
  * script began at the batch that holds event 5,000, that is after event 4,864 (`warmup`).
  */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 
-#include "base/memory.h"
-#include "model/learner.h"
-
-#define BATCH      256
-#define LINE_BYTES 512
-
-struct event {
-    int user, item; /* numbered by first appearance in time order */
-    long user_id, item_id;
-    double time;
-    int order; /* in the file */
-};
-
-struct stream {
-    struct event *events; /* owns */
-    int count, users, items;
-    /* each user's items, oldest first, with their times: filled as events are taken */
-    uint32_t **consumed;             /* (users) owns */
-    double **times;                  /* (users) owns */
-    int *held;                       /* (users) owns */
-    const struct training_row *rows; /* of the batch at hand */
-    int *visible;                    /* (BATCH) owns; consumed items with a smaller time */
-    int *user_of;                    /* (BATCH) owns */
-};
-
-static void give_up(const char *what) {
-    (void)fprintf(stderr, "bench_fast: %s\n", what);
-    exit(1);
-}
+#include "tests/model/bench_stream.h"
 
 static double option(int argc, char **argv, const char *key, double value) {
     size_t size = strlen(key);
@@ -57,157 +31,6 @@ static double option(int argc, char **argv, const char *key, double value) {
         }
     }
     return value;
-}
-
-/* ---- the file -------------------------------------------------------------------------------- */
-
-static int by_time(const void *a, const void *b) {
-    const struct event *x = a, *y = b;
-
-    if (x->time != y->time) { return x->time < y->time ? -1 : 1; }
-    return x->order - y->order;
-}
-
-/* user_id, item_id, rating, timestamp, separated by tabs; the first line names them. */
-static void read_events(struct stream *stream, const char *path) {
-    char line[LINE_BYTES];
-    int capacity = 0;
-    FILE *file = fopen(path, "r");
-    if (file == NULL || fgets(line, sizeof line, file) == NULL) { give_up("cannot read the file"); }
-
-    while (fgets(line, sizeof line, file) != NULL) {
-        char *at = line;
-        if (stream->count == capacity) {
-            capacity = capacity > 0 ? 2 * capacity : 65536;
-            void *events = memory_resize(stream->events, (size_t)capacity * sizeof *stream->events);
-            if (events == NULL) { give_up("no memory"); }
-            stream->events = events;
-        }
-        struct event *event = &stream->events[stream->count];
-        event->user_id = strtol(at, &at, 10);
-        event->item_id = strtol(at, &at, 10);
-        (void)strtod(at, &at); /* rating */
-        event->time = strtod(at, &at);
-        event->order = stream->count++;
-    }
-    (void)fclose(file);
-    qsort(stream->events, (size_t)stream->count, sizeof *stream->events, by_time);
-}
-
-/* Numbers ids by first appearance; ids of the data sets used are small positive integers. */
-static int number_ids(struct stream *stream, bool users) {
-    long largest = 0;
-    int next = 0;
-
-    for (int n = 0; n < stream->count; n++) {
-        long id = users ? stream->events[n].user_id : stream->events[n].item_id;
-        if (id < 0 || id > 100000000) { give_up("an id is no small number"); }
-        largest = id > largest ? id : largest;
-    }
-    int *number = MEMORY_TAKE_ARRAY(int, largest + 1);
-    if (number == NULL) { give_up("no memory"); }
-    for (int n = 0; n < stream->count; n++) {
-        long id = users ? stream->events[n].user_id : stream->events[n].item_id;
-        if (number[id] == 0) { number[id] = ++next; }
-        if (users) {
-            stream->events[n].user = number[id] - 1;
-        } else {
-            stream->events[n].item = number[id] - 1;
-        }
-    }
-    memory_free(number);
-    return next;
-}
-
-static void stream_open(struct stream *stream, const char *path) {
-    read_events(stream, path);
-    stream->users = number_ids(stream, true);
-    stream->items = number_ids(stream, false);
-    stream->consumed = MEMORY_TAKE_ARRAY(uint32_t *, stream->users);
-    stream->times = MEMORY_TAKE_ARRAY(double *, stream->users);
-    stream->held = MEMORY_TAKE_ARRAY(int, stream->users);
-    stream->visible = MEMORY_TAKE_ARRAY(int, BATCH);
-    stream->user_of = MEMORY_TAKE_ARRAY(int, BATCH);
-    int *wanted = MEMORY_TAKE_ARRAY(int, stream->users);
-    if (stream->consumed == NULL || stream->times == NULL || wanted == NULL) { give_up("memory"); }
-    for (int n = 0; n < stream->count; n++) {
-        wanted[stream->events[n].user]++;
-    }
-    for (int u = 0; u < stream->users; u++) {
-        stream->consumed[u] = MEMORY_TAKE_ARRAY(uint32_t, wanted[u]);
-        stream->times[u] = MEMORY_TAKE_ARRAY(double, wanted[u]);
-        if (stream->consumed[u] == NULL || stream->times[u] == NULL) { give_up("no memory"); }
-    }
-    memory_free(wanted);
-}
-
-static void stream_close(struct stream *stream) {
-    for (int u = 0; u < stream->users; u++) {
-        memory_free(stream->consumed[u]);
-        memory_free(stream->times[u]);
-    }
-    memory_free(stream->consumed);
-    memory_free(stream->times);
-    memory_free(stream->held);
-    memory_free(stream->visible);
-    memory_free(stream->user_of);
-    memory_free(stream->events);
-}
-
-/* ---- rows ------------------------------------------------------------------------------------ */
-
-static void row_of(struct stream *stream, int index, int at, struct training_row *row) {
-    const struct event *event = &stream->events[index];
-    int user = event->user, visible = stream->held[user];
-
-    while (visible > 0 && stream->times[user][visible - 1] >= event->time) {
-        visible--;
-    }
-    int window = visible < WINDOW_MAX ? visible : WINDOW_MAX;
-    memset(row, 0, sizeof *row);
-    row->seq = (uint64_t)index + 1;
-    row->user_key = 1 + (uint64_t)user;
-    row->item = (uint32_t)event->item;
-    row->time_ms = (int64_t)(event->time * 1000);
-    row->weight = 1.0F;
-    row->sasrec_rate = 1.0F;
-    row->marks = TRAINING_EVALUATE;
-    row->window_count = (uint32_t)window;
-    memcpy(row->window, stream->consumed[user] + visible - window,
-           (size_t)window * sizeof row->window[0]);
-    for (int n = 0; n < stream->held[user]; n++) {
-        if (stream->consumed[user][n] == row->item) { row->repeat = true; }
-    }
-    stream->visible[at] = visible;
-    stream->user_of[at] = user;
-    stream->consumed[user][stream->held[user]] = row->item;
-    stream->times[user][stream->held[user]++] = event->time;
-}
-
-static enum status count_items(void *context, uint64_t seq, int *ret_count, struct error *err) {
-    (void)seq;
-    (void)err;
-    *ret_count = ((struct stream *)context)->items; /* the catalogue was imported first */
-    return STATUS_OK;
-}
-
-static int ascending(const void *a, const void *b) {
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-    return (x > y) - (x < y);
-}
-
-static enum status exclusions(void *context, uint64_t seq, uint32_t *items, int max, int *ret_count,
-                              struct error *err) {
-    const struct stream *stream = context;
-    int at = (int)(seq - stream->rows[0].seq);
-    int count = stream->visible[at] < max ? stream->visible[at] : max;
-
-    (void)err;
-    memcpy(items, stream->consumed[stream->user_of[at]], (size_t)count * sizeof *items);
-    qsort(items, (size_t)count, sizeof *items, ascending);
-    *ret_count = count;
-    return STATUS_OK;
 }
 
 /* ---- run ------------------------------------------------------------------------------------- */
@@ -240,6 +63,10 @@ static struct learner_settings settings_of(int argc, char **argv, int items) {
     };
 }
 
+static void must(enum status status, const struct error *err) {
+    if (status != STATUS_OK) { bench_give_up(err->text); }
+}
+
 static double seconds(void) {
     struct timespec now;
 
@@ -263,57 +90,165 @@ static void print_figures(const struct learner *learner) {
     }
 }
 
-static void replay(struct stream *stream, struct learner *learner) {
-    static struct training_row rows[BATCH];
+/* Shares of the rows that the language model trains on and is evaluated on; how far to go. */
+struct rates {
+    double lm, eval_lm;
+    int events;
+    int show; /* batches between two tables; 0: only at the end */
+};
+
+/* The core marks rows by hash; so does the bench. */
+static void mark(struct training_row *row, const struct rates *rates) {
+    if (hash_unit(row->seq, 1, 77) < rates->lm) { row->marks |= TRAINING_LM; }
+    if (hash_unit(row->seq, 2, 77) < rates->eval_lm) { row->marks |= TRAINING_EVALUATE_LM; }
+}
+
+static void print_pairs(const struct learner *learner) {
+    struct eval_pair pairs[8];
+    int count = learner_pairs(learner, pairs, 8);
+
+    for (int p = 0; p < count; p++) {
+        double n = (double)pairs[p].count;
+        double hit = pairs[p].hit_1_sum / n, loss = pairs[p].log_loss_sum / n;
+        double hit_error = sqrt((pairs[p].hit_1_square / n - hit * hit) / n);
+        double loss_error = sqrt((pairs[p].log_loss_square / n - loss * loss) / n);
+        (void)printf("%s - %s, %.0f rows: HR@1 of 20 %+.4f +- %.4f, log loss %+.4f +- %.4f\n",
+                     pairs[p].a, pairs[p].b, n, hit, 1.96 * hit_error, loss, 1.96 * loss_error);
+    }
+}
+
+static void replay(struct stream *stream, struct learner *learner, const struct rates *rates) {
+    static struct training_row rows[BENCH_BATCH];
     struct batch_stats stats;
     struct error err;
-    int64_t positions = 0;
+    int64_t positions = 0, samples = 0, tokens = 0;
     struct rusage usage;
+    int events = rates->events < stream->count ? rates->events : stream->count, batches = 0;
 
     stream->rows = rows;
     double begin = seconds();
-    for (int first = 0; first < stream->count; first += BATCH) {
-        int count = stream->count - first < BATCH ? stream->count - first : BATCH;
+    for (int first = 0; first < events; first += BENCH_BATCH) {
+        int count = events - first < BENCH_BATCH ? events - first : BENCH_BATCH;
         for (int n = 0; n < count; n++) {
-            row_of(stream, first + n, n, &rows[n]);
+            bench_stream_row(stream, first + n, n, &rows[n]);
+            mark(&rows[n], rates);
         }
         rows[count - 1].marks |= TRAINING_BATCH_END;
-        if (learner_batch(learner, rows, count, NULL, NULL, &stats, &err) != STATUS_OK) {
-            give_up(err.text);
-        }
+        must(learner_batch(learner, rows, count, NULL, NULL, &stats, &err), &err);
         positions += stats.sasrec.positions;
+        samples += stats.lm.samples;
+        tokens += stats.lm_tokens;
+        if (rates->show > 0 && ++batches % rates->show == 0) {
+            (void)printf("after %d events, %" PRId64 " samples, item loss %.4f, %.1f s\n",
+                         first + count, samples, stats.lm.item_loss, seconds() - begin);
+            print_pairs(learner);
+            (void)fflush(stdout);
+        }
     }
     double took = seconds() - begin;
     (void)getrusage(RUSAGE_SELF, &usage);
     print_figures(learner);
-    (void)printf("%d events in %.2f s: %.0f events/s; %.1f SASRec positions an event; CPU %.2f s; "
-                 "peak %ld MiB\n",
-                 stream->count, took, stream->count / took, (double)positions / stream->count,
+    print_pairs(learner);
+    (void)printf("%d events in %.2f s: %.0f events/s; %.1f SASRec positions an event; "
+                 "%" PRId64 " samples, %" PRId64 " tokens; CPU %.2f s; peak %ld MiB\n",
+                 events, took, events / took, (double)positions / events, samples, tokens,
                  (double)usage.ru_utime.tv_sec + 1e-6 * (double)usage.ru_utime.tv_usec,
                  usage.ru_maxrss / 1024);
 }
 
+/* The language model's part, when base= names one. */
+struct base {
+    struct checkpoint *checkpoint;
+    struct base_model *model;
+    struct tokenizer *tokenizer;
+    struct prompt_template *template;
+};
+
+static void base_open(struct base *base, struct backend *be, const char *path,
+                      struct learner_settings *settings, int argc, char **argv) {
+    struct error err;
+
+    enum precision precision = backend_cpu_has_bf16() ? PRECISION_BF16 : PRECISION_F32;
+    must(checkpoint_open(path, &base->checkpoint, &err), &err);
+    must(base_model_load(be, base->checkpoint, precision, true, &base->model, &err), &err);
+    must(tokenizer_open(base->checkpoint, &base->tokenizer, &err), &err);
+    must(prompt_template_open(NULL, base->tokenizer, &base->template, &err), &err);
+    settings->lm = true;
+    settings->title_vectors = option(argc, argv, "title_vectors", 1) > 0;
+    if (settings->title_vectors) {
+        settings->fast.sasrec.title_width = 2 * base_model_description(base->model)->C;
+    }
+    settings->ilora = (struct ilora_shape){
+        .R = 8,
+        .K = (int)option(argc, argv, "experts", 4),
+        .alpha = 32,
+        .gate_floor = 0.05F,
+        .E = settings->fast.sasrec.E,
+        .projector_width = 256,
+        .items_max = settings->fast.sasrec.items_max,
+        .head = ILORA_HEAD_ITEM,
+        .item_tokens = prompt_template_has_item_tokens(base->template) != 0,
+    };
+    float heads = (float)option(argc, argv, "head_multiplier", 7);
+    settings->lm_step = (struct lm_step){
+        .learning_rate = (float)option(argc, argv, "lm_learning_rate", 3e-4),
+        .multiplier = {1, heads, 1, heads},
+        .weight_decay = 0.01F,
+        .beta1 = 0.9F,
+        .beta2 = 0.999F,
+        .epsilon = 1e-8F,
+        .clip_norm = 1,
+        .ema_decay = (float)option(argc, argv, "ema_decay", 0.9),
+    };
+    settings->lm_warmup_steps = 20;
+    settings->history = 10;
+    settings->micro_batch_tokens = 2048;
+    settings->replay = option(argc, argv, "lm_replay", 0.25);
+}
+
+static void base_close(struct base *base) {
+    prompt_template_close(base->template);
+    tokenizer_close(base->tokenizer);
+    base_model_free(base->model);
+    checkpoint_close(base->checkpoint);
+}
+
+/* Text after key= or NULL. */
+static const char *text_option(int argc, char **argv, const char *key) {
+    size_t size = strlen(key);
+
+    for (int n = 2; n < argc; n++) {
+        bool found = strncmp(argv[n], key, size) == 0 && argv[n][size] == '=';
+        if (found) { return argv[n] + size + 1; }
+    }
+    return NULL;
+}
+
 int main(int argc, char **argv) {
     struct stream stream = {0};
+    struct base base = {0};
     struct backend *be = NULL;
     struct learner *learner = NULL;
     struct error err;
 
-    if (argc < 2) { give_up("usage: bench_fast FILE.inter [key=value ...]"); }
-    stream_open(&stream, argv[1]);
-    if (backend_cpu_new((int)option(argc, argv, "threads", 2), &be, &err) != STATUS_OK) {
-        give_up(err.text);
-    }
-    const struct learner_settings settings = settings_of(argc, argv, stream.items);
-    const struct learner_catalogue catalogue = {
-        .context = &stream, .count = count_items, .exclusions = exclusions};
-    if (learner_new(&settings, be, be, NULL, NULL, NULL, &catalogue, &learner, &err) != STATUS_OK) {
-        give_up(err.text);
-    }
+    if (argc < 2) { bench_give_up("usage: bench_fast FILE.inter [key=value ...]"); }
+    bench_stream_open(&stream, argv[1], text_option(argc, argv, "titles"));
+    must(backend_cpu_new((int)option(argc, argv, "threads", 2), &be, &err), &err);
+    struct learner_settings settings = settings_of(argc, argv, stream.items);
+    const char *path = text_option(argc, argv, "base");
+    if (path != NULL) { base_open(&base, be, path, &settings, argc, argv); }
+    const struct learner_catalogue catalogue = bench_stream_catalogue(&stream);
+    must(learner_new(&settings, be, be, base.model, base.tokenizer, base.template, &catalogue,
+                     &learner, &err),
+         &err);
     (void)printf("%s; %d users, %d items\n", be->profile, stream.users, stream.items);
-    replay(&stream, learner);
+    const struct rates rates = {
+        option(argc, argv, "lm_rate", 0.05), option(argc, argv, "eval_lm_rate", 0.02),
+        (int)option(argc, argv, "events", stream.count), (int)option(argc, argv, "show", 0)};
+    replay(&stream, learner, &rates);
     learner_free(learner);
+    base_close(&base);
     be->ops->free(be);
-    stream_close(&stream);
+    bench_stream_close(&stream);
     return 0;
 }

@@ -11,7 +11,7 @@ if(ILORA_TEXT)
     USES model kernels m)
 
   # Not a ctest: needs a real data set in RecBole's format.
-  add_executable(bench_fast bench_fast.c)
+  add_executable(bench_fast bench_fast.c bench_stream.c)
   ilora_target_options(bench_fast)
   target_link_libraries(bench_fast PRIVATE ilora_model ilora_kernels)
 endif()
