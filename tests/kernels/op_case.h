@@ -25,6 +25,7 @@ struct op_case {
     int segment_count;
     int pad; /* elements between rows */
     enum precision precision;
+    int samples; /* elements of an input whose derivative is taken; 0: SAMPLES_MAX (op_run.c) */
 };
 
 struct op_shape {

@@ -305,7 +305,8 @@ static double bench_derivative(const struct bench *b, int i, size_t e) {
 static double gradient_judge(const struct bench *b, int i, const float *before) {
     struct judge j = {.finite = true};
     size_t count = field_count(&b->in[i]);
-    size_t samples = count < SAMPLES_MAX ? count : SAMPLES_MAX;
+    size_t most = b->c->samples > 0 ? (size_t)b->c->samples : SAMPLES_MAX;
+    size_t samples = count < most ? count : most;
     double want[SAMPLES_MAX], scale = SCALE_MIN;
     bool adds = ((b->op->grad_adds >> i) & 1u) != 0;
 
