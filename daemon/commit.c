@@ -69,8 +69,8 @@ enum status commit_publish(const struct commit_doors *doors, const struct engine
     return error_wrap(err, "epoch %" PRIu64, state->epoch);
 }
 
-enum status commit_refence(const struct commit_doors *doors, const struct core_state *state,
-                           struct error *err)
+enum status commit_refence(const struct commit_doors *doors, uint64_t epoch,
+                           const uint8_t chain[SHA256_BYTES], struct error *err)
 {
     struct stream *stream = doors->stream;
     enum status status =
@@ -85,11 +85,11 @@ enum status commit_refence(const struct commit_doors *doors, const struct core_s
         return error_set(err, STATUS_FENCED, "the ledger's last owner is %s now",
                          tail.empty ? "nobody" : owner);
     }
-    if (tail.epoch != state->epoch || memcmp(tail.chain, state->chain, SHA256_BYTES) != 0) {
+    if (tail.epoch != epoch || memcmp(tail.chain, chain, SHA256_BYTES) != 0) {
         return error_set(err, STATUS_IO,
                          "the ledger is at epoch %" PRIu64 ", this process at %" PRIu64
                          ": starting over",
-                         tail.epoch, state->epoch);
+                         tail.epoch, epoch);
     }
     return STATUS_OK;
 }

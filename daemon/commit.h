@@ -31,7 +31,7 @@ MUST_CHECK enum status commit_publish(const struct commit_doors *doors,
 
 /* The taint rule: a new producer identity, then the ledger's tail must still be ours at this epoch
  * and chain. FENCED: another owner wrote. */
-MUST_CHECK enum status commit_refence(const struct commit_doors *doors,
-                                      const struct core_state *state, struct error *err);
+MUST_CHECK enum status commit_refence(const struct commit_doors *doors, uint64_t epoch,
+                                      const uint8_t chain[SHA256_BYTES], struct error *err);
 
 #endif

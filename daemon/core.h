@@ -62,6 +62,8 @@ struct core {
     uint64_t predictions;          /* committed by this process */
     double lm_user_us;             /* measured time of one user's language-model score */
     bool disk_full;
+    uint64_t committed_epoch;      /* where the ledger ends as far as this process knows */
+    uint8_t committed_chain[SHA256_BYTES];
     bool ready;                    /* the start procedure is over */
 };
 
@@ -72,6 +74,8 @@ MUST_CHECK enum status core_open_engine_parts(struct core *core, struct error *e
 void core_close(struct core *core);
 /* Beats and says whether to go on; for every wait. */
 bool core_wait(void *core);
+/* The engine's epoch is committed: where the ledger must end from now on. */
+void core_note_committed(struct core *core);
 void core_say(struct core *core, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* start.c: PROTOCOL.md, Start. Leaves core->engine ready and positions assigned. */

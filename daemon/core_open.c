@@ -31,6 +31,13 @@ bool core_wait(void *context)
     return !shared_stopping(core->shared);
 }
 
+void core_note_committed(struct core *core)
+{
+    const struct core_state *state = engine_state(core->engine);
+    core->committed_epoch = state->epoch;
+    memcpy(core->committed_chain, state->chain, SHA256_BYTES);
+}
+
 static void say(void *context, struct shared_picture *picture)
 {
     memcpy(picture->state, context, sizeof(picture->state));

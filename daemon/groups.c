@@ -236,6 +236,7 @@ static enum status publish_user(struct engine *engine, int index, const struct e
     const struct sequence *sequence = &engine->scratch.sequences[index];
     uint8_t tier = index < (int)cut->lm_users ? 2 : index < (int)cut->fast_users ? 1 : 0;
     static const char *const tiers[] = {"popular", "fast", "ilora"};
+    if (list->count == 0) { return STATUS_OK; } /* a version that knows no item has nothing to say */
 
     struct published published = {.version = engine->version->number,
                                   .newest_ms = INT64_MIN,

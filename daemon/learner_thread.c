@@ -243,6 +243,12 @@ static enum status roll_back(struct learner_thread *t, uint64_t target, char rea
     return status;
 }
 
+static void show_version(void *context, struct shared_picture *picture)
+{
+    const struct learner_thread *t = context;
+    picture->version_newest = learner_version(t->learner);
+}
+
 static enum status make_version(struct learner_thread *t, const struct training_row *row,
                                 struct error *err)
 {
@@ -257,6 +263,7 @@ static enum status make_version(struct learner_thread *t, const struct training_
         if (status != STATUS_OK) { return status; }
     }
     deliver(t, &delivery);
+    shared_picture_update(t->shared, show_version, t);
     t->versions_since_checkpoint++;
     bool replaying = learner_seq(t->learner) <= t->replay_to;
     bool rolled_back = (row->marks & TRAINING_ROLLBACK) != 0;
@@ -285,7 +292,6 @@ static void show_batch(void *context, struct shared_picture *picture)
     const struct learner_thread *t = ((const void **)context)[0];
     const struct batch_stats *stats = ((const void **)context)[1];
     picture->learner_seq = learner_seq(t->learner);
-    picture->version_newest = learner_version(t->learner);
     picture->lm_rows = t->lm_rows;
     picture->lm_tokens = t->lm_tokens;
     picture->sasrec_loss = stats->sasrec.loss;

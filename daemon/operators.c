@@ -2,8 +2,8 @@
  *
  * operators.c - turns an operator's request into a control record of the input.
  *
- * Why it exists: a rollback that only memory knows would be lost by a kill and be missing in a refold.
- * Failure: a setting that may not be set is refused with one line; the daemon goes on.
+ * Why it exists: a rollback that only memory knows would be lost by a kill and be missing in a
+ * refold. Failure: a setting that may not be set is refused with one line; the daemon goes on.
  * Thread: core. */
 #include "daemon/operators.h"
 

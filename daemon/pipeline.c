@@ -120,26 +120,25 @@ static enum status follow_with_state(struct core *core, struct error *err)
     }
 }
 
+/* The taint rule (PROTOCOL.md): a producer whose connection was disturbed is replaced before it is used
+ * again, and the ledger must still end where this process left it. */
+static enum status replace_tainted(struct core *core, struct error *err)
+{
+    if (!core->stream->ops->tainted(core->stream)) { return STATUS_OK; }
+    LOG_NOTICE("the connection was disturbed: making a new producer");
+    return commit_refence(&core->doors, core->committed_epoch, core->committed_chain, err);
+}
+
 static enum status commit_epoch(struct core *core, struct error *err)
 {
     int64_t began_us = clock_monotonic_us();
-    if (core->stream->ops->tainted(core->stream)) {
-        /* The state before this epoch is what the ledger must hold. */
-        return error_set(err, STATUS_IO, "the connection was disturbed inside a transaction: "
-                                         "starting over");
-    }
-    enum status status = commit_publish(&core->doors, core->engine, err);
+    enum status status = replace_tainted(core, err);
+    if (status == STATUS_OK) { status = commit_publish(&core->doors, core->engine, err); }
     if (status == STATUS_OK) { status = follow_with_state(core, err); }
     if (status != STATUS_OK) { return status; }
+    core_note_committed(core);
     core_report_epoch(core, began_us);
-    status = engine_begin(core->engine, err);
-    if (status != STATUS_OK) { return status; }
-    if (core->stream->ops->tainted(core->stream)) {
-        LOG_NOTICE("the connection was disturbed: making a new producer");
-        status = commit_refence(&core->doors, engine_state(core->engine), err);
-        if (status != STATUS_OK) { return status; }
-    }
-    return STATUS_OK;
+    return engine_begin(core->engine, err);
 }
 
 static enum status close_epoch(struct core *core, struct error *err)

@@ -148,8 +148,8 @@
       "events learned from at once; a multiple of group_events") \
     X(DURATION, train, batch_interval, "s", "5 s", 10000, 3.6e9, "", SETTING_FLAG_R, \
       "a smaller batch is cut after this time (recorded mode)") \
-    X(INTEGER, train, micro_batch_tokens, "tokens", "4096", 64, 65536, "", SETTING_FLAG_O, \
-      "tokens of one packed forward") \
+    X(INTEGER, train, micro_batch_tokens, "tokens", "512", 64, 65536, "", SETTING_FLAG_O, \
+      "tokens of one packed forward; about 0.75 MB each with SmolLM2-135M") \
     X(REAL, train, lm_rate_max, "", "1", 0, 1, "", SETTING_FLAG_O, \
       "largest share of events the language model trains on (strict mode: exactly)") \
     X(INTEGER, train, backlog_max, "events", "8192", 256, 1000000, "", SETTING_FLAG_R, \

@@ -434,6 +434,7 @@ static enum status claim(struct start *start, struct error *err)
     if (status == STATUS_OK) { status = commit_publish(&core->doors, core->engine, err); }
     if (status == STATUS_OK) { status = stage_commit(core->stage, err); }
     if (status == STATUS_OK) { status = engine_begin(core->engine, err); }
+    if (status == STATUS_OK) { core_note_committed(core); }
     return status;
 }
 

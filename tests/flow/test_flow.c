@@ -8,6 +8,7 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "storage/sequence.h"
 #include "tests/flow/flow_run.h"
@@ -164,6 +165,138 @@ static void a_changed_input_record_fails_the_refold(void **state) {
     flow_run_free(&other);
 }
 
+/* ---- partitions ------------------------------------------------------------------------------ */
+
+struct tiling {
+    struct arena arena;
+    int64_t next[STREAM_INPUT_COUNT][3];
+    uint64_t seq;
+    uint64_t records;
+};
+
+static enum status tile(void *context, const struct stream_record *record, struct error *err) {
+    struct tiling *tiling = context;
+    struct epoch_record epoch;
+    arena_reset(&tiling->arena);
+    ASSERT_OK(outbound_epoch_read(record->value, &tiling->arena, &epoch, err), *err);
+    for (int i = 0; i < epoch.run_count; i++) {
+        const struct epoch_run *run = &epoch.runs[i];
+        assert_in_range(run->records, 1, 256); /* a partition's turn ends after 256 */
+        assert_int_equal(run->lo, tiling->next[run->topic][run->partition]);
+        tiling->next[run->topic][run->partition] = run->hi + 1;
+        tiling->records += run->records;
+    }
+    assert_int_equal(epoch.seq_lo, tiling->seq + 1);
+    assert_int_equal(epoch.seq_hi, tiling->seq + epoch.applied);
+    tiling->seq = epoch.seq_hi;
+    return STATUS_OK;
+}
+
+static void the_ledgers_runs_tile_every_partition_and_number_all_events(void **state) {
+    (void)state;
+    struct flow_run run = recorded(9);
+    run.records = 3000;
+    run.fault = MEMORY_COMMIT_ANSWER_LOST;
+    run.fault_every = 20;
+    flow_run(&run);
+    struct error err = {0};
+    struct tiling tiling = {0};
+    ASSERT_OK(arena_init_chained(&tiling.arena, 65536, &err), err);
+    struct stream *stream = stream_memory_open(run.broker, NULL);
+    ASSERT_OK(stream->ops->read(stream, STREAM_LEDGER, 0, 0, INT64_MAX, tile, &tiling, &err), err);
+
+    assert_int_equal(tiling.records, 3000);
+    assert_int_equal(tiling.seq, run.applied);
+    for (int topic = 0; topic < 2; topic++) { /* control records: none */
+        for (int32_t p = 0; p < 3; p++) {
+            int64_t first, end;
+            ASSERT_OK(stream->ops->bounds(stream, (enum stream_topic)topic, p, &first, &end, &err),
+                      err);
+            assert_true(end > 10);
+            assert_int_equal(tiling.next[topic][p], end);
+        }
+    }
+    stream->ops->close(stream);
+    arena_free(&tiling.arena);
+    flow_run_free(&run);
+}
+
+/* ---- owners ---------------------------------------------------------------------------------- */
+
+struct pair {
+    struct memory_broker *broker;
+    struct tmpdir folder[2];
+    struct settings settings;
+    struct tiny_core core[2];
+};
+
+static struct pair *open_pair(void) {
+    struct pair *pair = calloc(1, sizeof *pair);
+    struct error err = {0};
+    assert_non_null(pair);
+    pair->broker = memory_broker_new(1);
+    tiny_settings(&pair->settings, false, NULL, 0);
+    tiny_stream(pair->broker, 10, 100, false);
+    for (int i = 0; i < 2; i++) {
+        tmpdir_init(&pair->folder[i]);
+        ASSERT_OK(tiny_core_open(&pair->core[i], pair->broker, pair->folder[i].path,
+                                 &pair->settings, &err),
+                  err);
+    }
+    return pair;
+}
+
+static void close_pair(struct pair *pair) {
+    for (int i = 0; i < 2; i++) {
+        tiny_core_kill(&pair->core[i]);
+        tmpdir_free(&pair->folder[i]);
+    }
+    memory_broker_free(pair->broker);
+    free(pair);
+}
+
+static void whoever_was_fenced_commits_nothing(void **state) {
+    (void)state;
+    struct pair *pair = open_pair();
+    struct error err = {0};
+    struct buffer before = {0}, after = {0};
+    tiny_dump_topic(pair->broker, STREAM_LEDGER, &before);
+
+    struct tiny_pace pace = {.epoch_records = 10};
+    ASSERT_STATUS(tiny_core_run(&pair->core[0], &pace, &err), STATUS_FENCED);
+
+    tiny_dump_topic(pair->broker, STREAM_LEDGER, &after);
+    assert_int_equal(before.size, after.size);
+    assert_memory_equal(before.data, after.data, before.size);
+    ASSERT_OK(tiny_core_run(&pair->core[1], &pace, &err), err);
+    buffer_free(&before);
+    buffer_free(&after);
+    close_pair(pair);
+}
+
+static enum status refence(struct tiny_core *core, struct error *err) {
+    const struct core_state *at = engine_state(core->engine);
+    return commit_refence(&core->doors, at->epoch, at->chain, err);
+}
+
+/* The taint rule: a new producer identity always succeeds, so the ledger's tail has the last
+ * word. */
+static void after_a_new_fence_the_ledgers_tail_decides(void **state) {
+    (void)state;
+    struct pair *pair = open_pair();
+    struct error err = {0};
+    struct tiny_pace pace = {.epoch_records = 10};
+    ASSERT_OK(refence(&pair->core[1], &err), err);
+    ASSERT_OK(tiny_core_run(&pair->core[1], &pace, &err), err);
+
+    /* Same owner, another epoch: start over. */
+    ASSERT_STATUS(refence(&pair->core[0], &err), STATUS_IO);
+    memset(pair->core[0].owner, 8, OWNER_BYTES);
+    ASSERT_STATUS(refence(&pair->core[0], &err), STATUS_FENCED);
+    ASSERT_CONTAINS(err.text, "07070707");
+    close_pair(pair);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(strict_outputs_do_not_depend_on_where_epochs_end),
@@ -173,6 +306,9 @@ int main(void) {
         cmocka_unit_test(recorded_refold_without_versions_folds_unscored),
         cmocka_unit_test(recorded_kills_lose_nothing_and_fold_nothing_twice),
         cmocka_unit_test(a_changed_input_record_fails_the_refold),
+        cmocka_unit_test(the_ledgers_runs_tile_every_partition_and_number_all_events),
+        cmocka_unit_test(whoever_was_fenced_commits_nothing),
+        cmocka_unit_test(after_a_new_fence_the_ledgers_tail_decides),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
