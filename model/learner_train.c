@@ -17,6 +17,8 @@
 
 #define REPLAY_ROWS_A_USER 4 /* rows of the batch for one replayed user, at a share of 1 */
 #define COUNTERS_SPAN_MAX  WINDOW_MAX
+#define FULL_CATALOGUE_MAX 100000 /* items; beyond, the softmax is over a sample (MODEL.md) */
+#define SAMPLED_NEGATIVES  4096
 
 enum status learner_train_counters(struct learner *learner, const struct training_row *rows,
                                    int count, struct error *err) {
@@ -153,6 +155,8 @@ enum status learner_train_sasrec(struct learner *learner, const struct training_
     if (status == STATUS_OK && sequences.count > 0) {
         struct sasrec_step step = learner->settings.sasrec_step;
         step.step = ++learner->sasrec_steps;
+        bool large = learner->fast->items > FULL_CATALOGUE_MAX;
+        if (large && step.sampled_negatives == 0) { step.sampled_negatives = SAMPLED_NEGATIVES; }
         status = sasrec_train(learner->fast->sasrec, sequences.list, sequences.count, &step,
                               &stats->sasrec, err);
     }

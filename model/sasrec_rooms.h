@@ -6,6 +6,7 @@
  *   sasrec.c        the object: parameters, growth, copies
  *   sasrec_pass.c   packing and the forward pass, states, log-probabilities
  *   sasrec_train.c  the backward pass and the step
+ *   sasrec_sampled.c a softmax over a sample, for large catalogues
  */
 #ifndef MODEL_SASREC_ROOMS_H
 #define MODEL_SASREC_ROOMS_H

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "model/sasrec_rooms.h"
+#include "model/sasrec_sampled.h"
 
 #define LOGITS_MAX     (512 * 1024) /* floats of one piece: 2 MiB, a second-level cache */
 #define PIECE_ROWS_MIN 16
@@ -28,7 +28,8 @@ struct sasrec_train {
     struct sasrec *sasrec;
     struct sasrec_work *work;
     const struct sasrec_step *how;
-    float *logits; /* owns; (piece_rows,M) */
+    struct sasrec_sampled *sampled; /* owns; NULL: the whole catalogue */
+    float *logits;                  /* owns; (piece_rows,M) or (piece_rows,columns) */
     int piece_rows;
     double weight_sum; /* of all positions */
     double loss;       /* weighted sum */
@@ -50,17 +51,25 @@ static void piece_loss(struct sasrec_train *train, int first, int n) {
     struct sasrec *sasrec = train->sasrec;
     struct sasrec_work *work = train->work;
     struct backend *be = work->be;
-    struct tensor vectors = sasrec_item_vectors(sasrec);
+    struct tensor vectors = sasrec_item_vectors(sasrec), dvectors = gradient(sasrec, FIXED_TABLE);
+    struct sasrec_sampled *sampled = train->sampled;
+    if (sampled != NULL) {
+        vectors = tensor_rows(sampled->vectors, 0, sampled->columns);
+        dvectors = tensor_rows(sampled->gradient, 0, sampled->columns);
+    }
     struct tensor z = tensor_rows(work->z, first, n);
-    struct tensor logits = tensor_over(train->logits, DTYPE_F32, n, sasrec->M);
+    struct tensor logits = tensor_over(train->logits, DTYPE_F32, n, vectors.rows);
     struct tensor loss = tensor_rows(work->loss, first, n);
     struct tensor weight = tensor_rows(work->weight, first, n);
 
     be->ops->product(be, logits, z, false, vectors, true, 1.0F, 0.0F);
+    if (sampled != NULL) {
+        be->ops->add_bias(be, logits, tensor_cols(sampled->bias, 0, sampled->columns));
+    }
     be->ops->cross_entropy(be, loss, logits, tensor_rows(work->target, first, n), weight);
     be->ops->product(be, tensor_rows(work->dz, first, n), logits, false, vectors, false, 1.0F,
                      0.0F);
-    be->ops->product(be, gradient(sasrec, FIXED_TABLE), logits, true, z, false, 1.0F, 1.0F);
+    be->ops->product(be, dvectors, logits, true, z, false, 1.0F, 1.0F);
 }
 
 static void pass_loss(struct sasrec_train *train, int N) {
@@ -200,7 +209,11 @@ static void sasrec_pass(struct sasrec_train *train, int N, int segments) {
     be->ops->layernorm_forward(be, tensor_rows(work->z, 0, N), mean, rstd, out,
                                sasrec_value(sasrec, FIXED_GAIN), sasrec_value(sasrec, FIXED_BIAS),
                                LAYERNORM_EPS);
+    if (train->sampled != NULL) {
+        sasrec_sampled_begin(train->sampled, sasrec, work, N, sasrec->seed, train->stream + 63);
+    }
     pass_loss(train, N);
+    if (train->sampled != NULL) { sasrec_sampled_end(train->sampled, sasrec, work, N); }
 
     be->ops->fill(be, dx, 0.0F);
     norm_backward(train, dx, tensor_rows(work->dz, 0, N), out, mean, rstd, FIXED_GAIN, FIXED_BIAS);
@@ -213,21 +226,49 @@ static void sasrec_pass(struct sasrec_train *train, int N, int segments) {
 
 /* ---- step ------------------------------------------------------------------------------------ */
 
-/* dP (W,E) = titles^T dv */
-static void titles_backward(struct sasrec *sasrec) {
-    if (sasrec->shape.title_width == 0) { return; }
-    sasrec->be->ops->product(sasrec->be, sasrec->grad[sasrec->parameters - 1],
-                             tensor_rows(sasrec->titles, 0, sasrec->M), true,
-                             gradient(sasrec, FIXED_TABLE), false, 1.0F, 1.0F);
+/* The table's gradient as the step sees it: all rows, or the touched ones gathered. */
+struct table_gradient {
+    struct tensor rows;  /* (n,E) */
+    struct tensor index; /* (n,1) i32; none: rows 0 .. M-1 */
+};
+
+/* dP (W,E) = titles^T dv over the rows that have a gradient */
+static enum status titles_backward(struct sasrec *sasrec, const struct table_gradient *table,
+                                   struct error *err) {
+    struct backend *be = sasrec->be;
+    const int W = sasrec->shape.title_width;
+    struct tensor titles = tensor_none();
+
+    if (W == 0) { return STATUS_OK; }
+    struct tensor dP = sasrec->grad[sasrec->parameters - 1];
+    if (tensor_is_none(table->index)) {
+        be->ops->product(be, dP, tensor_rows(sasrec->titles, 0, sasrec->M), true, table->rows,
+                         false, 1.0F, 1.0F);
+        return STATUS_OK;
+    }
+    enum status status = backend_tensor_take(be, DTYPE_F32, table->rows.rows, W, &titles, err);
+    if (status != STATUS_OK) { return status; }
+    be->ops->gather_rows(be, titles, tensor_rows(sasrec->titles, 0, sasrec->M), table->index);
+    be->ops->product(be, dP, titles, true, table->rows, false, 1.0F, 1.0F);
+    status = be->ops->synchronise(be, err);
+    backend_tensor_give(be, &titles);
+    return status;
 }
 
-static void sasrec_zero_gradients(struct sasrec *sasrec) {
-    for (int p = 0; p < sasrec->parameters; p++) {
-        sasrec->be->ops->fill(sasrec->be, gradient(sasrec, p), 0.0F);
+static void sasrec_zero_gradients(struct sasrec *sasrec, const struct table_gradient *table) {
+    struct backend *be = sasrec->be;
+
+    be->ops->fill(be, table->rows, 0.0F);
+    if (!tensor_is_none(table->index)) {
+        be->ops->scatter_rows(be, gradient(sasrec, FIXED_TABLE), table->rows, table->index);
+    }
+    for (int p = FIXED_TABLE + 1; p < sasrec->parameters; p++) {
+        be->ops->fill(be, gradient(sasrec, p), 0.0F);
     }
 }
 
-static void sasrec_adam(struct sasrec *sasrec, const struct sasrec_step *how, double norm) {
+static void sasrec_adam(struct sasrec *sasrec, const struct sasrec_step *how, double norm,
+                        const struct table_gradient *table) {
     struct optimizer_tensor tensors[PARAMETERS_MAX];
     bool clipped = how->clip_norm > 0 && norm > (double)how->clip_norm;
     const struct adamw adam = {
@@ -244,14 +285,18 @@ static void sasrec_adam(struct sasrec *sasrec, const struct sasrec_step *how, do
         float multiplier = p == titles ? TITLE_RATE : 1.0F;
         tensors[p] = (struct optimizer_tensor){
             .value = tensor->value,
-            .grad = gradient(sasrec, p),
+            .grad = p == FIXED_TABLE ? table->rows : gradient(sasrec, p),
             .moment1 = tensor->moment1,
             .moment2 = tensor->moment2,
             .learning_rate = how->learning_rate * multiplier,
             .weight_decay = tensor->rows > 1 ? how->weight_decay : 0.0F,
         };
     }
-    sasrec->be->ops->adamw(sasrec->be, tensors, sasrec->parameters, &adam);
+    int first = tensor_is_none(table->index) ? FIXED_TABLE : FIXED_TABLE + 1;
+    sasrec->be->ops->adamw(sasrec->be, tensors + first, sasrec->parameters - first, &adam);
+    if (first > FIXED_TABLE) {
+        sasrec->be->ops->adam_rows(sasrec->be, tensors[FIXED_TABLE], table->index, &adam);
+    }
     sasrec->stale = sasrec->shape.title_width > 0;
 }
 
@@ -260,15 +305,21 @@ static enum status sasrec_finish(struct sasrec_train *train, struct sasrec_stats
                                  struct error *err) {
     struct sasrec *sasrec = train->sasrec;
     struct tensor grads[PARAMETERS_MAX];
+    struct table_gradient table = {gradient(sasrec, FIXED_TABLE), tensor_none()};
     double squares = 0;
+    enum status status = STATUS_OK;
 
-    titles_backward(sasrec);
-    for (int p = 0; p < sasrec->parameters; p++) {
-        grads[p] = gradient(sasrec, p);
+    if (train->sampled != NULL) {
+        status = sasrec_sampled_gather(train->sampled, sasrec, &table.rows, &table.index, err);
+        if (status != STATUS_OK) { return status; }
     }
-    enum status status =
-        sasrec->be->ops->squared_norm(sasrec->be, grads, sasrec->parameters, &squares, err);
-    if (status != STATUS_OK) { return status; }
+    status = titles_backward(sasrec, &table, err);
+    if (status != STATUS_OK) { goto done; }
+    for (int p = 0; p < sasrec->parameters; p++) {
+        grads[p] = p == FIXED_TABLE ? table.rows : gradient(sasrec, p);
+    }
+    status = sasrec->be->ops->squared_norm(sasrec->be, grads, sasrec->parameters, &squares, err);
+    if (status != STATUS_OK) { goto done; }
 
     *ret_stats = (struct sasrec_stats){
         .loss = train->loss,
@@ -276,9 +327,12 @@ static enum status sasrec_finish(struct sasrec_train *train, struct sasrec_stats
         .positions = train->positions,
         .discarded = !isfinite(train->loss) || !isfinite(squares),
     };
-    if (!ret_stats->discarded) { sasrec_adam(sasrec, train->how, ret_stats->grad_norm); }
-    sasrec_zero_gradients(sasrec);
-    return sasrec->be->ops->synchronise(sasrec->be, err);
+    if (!ret_stats->discarded) { sasrec_adam(sasrec, train->how, ret_stats->grad_norm, &table); }
+    sasrec_zero_gradients(sasrec, &table);
+    status = sasrec->be->ops->synchronise(sasrec->be, err);
+done:
+    if (train->sampled != NULL) { backend_tensor_give(sasrec->be, &table.rows); }
+    return status;
 }
 
 /* Sum of position weights over all sequences, so that the loss is their weighted mean. */
@@ -304,10 +358,16 @@ static enum status train_begin(struct sasrec_train *train, struct error *err) {
         if (status != STATUS_OK) { return status; }
     }
     train->work = sasrec->work;
-    int rows = LOGITS_MAX / (sasrec->M > 0 ? sasrec->M : 1);
+    int negatives = train->how->sampled_negatives, columns = sasrec->M;
+    if (negatives > 0 && negatives < sasrec->M) {
+        enum status status = sasrec_sampled_new(sasrec, negatives, &train->sampled, err);
+        if (status != STATUS_OK) { return status; }
+        columns = train->sampled->columns_max;
+    }
+    int rows = LOGITS_MAX / (columns > 0 ? columns : 1);
     rows = rows < PIECE_ROWS_MIN ? PIECE_ROWS_MIN : rows;
     train->piece_rows = rows > PIECE_ROWS_MAX ? PIECE_ROWS_MAX : rows;
-    size_t bytes = (size_t)train->piece_rows * (size_t)sasrec->M * sizeof *train->logits;
+    size_t bytes = (size_t)train->piece_rows * (size_t)columns * sizeof *train->logits;
     train->logits = memory_take_aligned(64, bytes > 0 ? bytes : 64);
     if (train->logits == NULL) {
         return error_set(err, STATUS_NO_MEMORY, "SASRec's logits of %zu bytes", bytes);
@@ -330,9 +390,7 @@ enum status sasrec_train(struct sasrec *sasrec, const struct sasrec_sequence *se
         return STATUS_OK;
     }
     enum status status = train_begin(&train, err);
-    if (status != STATUS_OK) { return error_wrap(err, "training SASRec"); }
-
-    while (first < count) {
+    while (status == STATUS_OK && first < count) {
         int N = 0, segments = 0;
         first += sasrec_pack(sasrec, train.work, sequences, first, count, true, &N, &segments);
         float *weight = train.work->weight.data;
@@ -344,7 +402,9 @@ enum status sasrec_train(struct sasrec *sasrec, const struct sasrec_sequence *se
             train.stream += 64;
         }
     }
-    status = sasrec_finish(&train, ret_stats, err);
+    if (status == STATUS_OK) { status = sasrec_finish(&train, ret_stats, err); }
+    sasrec_sampled_free(sasrec->be, train.sampled);
     memory_free(train.logits);
-    return status;
+    if (status != STATUS_OK) { return error_wrap(err, "training SASRec"); }
+    return STATUS_OK;
 }

@@ -2,7 +2,7 @@
 # The fast tier: counters, SASRec, stacker, candidates and lists. With ILORA_TEXT also the learner.
 list(APPEND ILORA_MODEL_SOURCES
   candidates.c catalogue_ranks.c counters.c counters_file.c fast_model.c features.c ranker.c
-  sasrec.c sasrec_pass.c sasrec_train.c stacker.c)
+  sasrec.c sasrec_pass.c sasrec_sampled.c sasrec_train.c stacker.c)
 if(ILORA_TEXT)
   list(APPEND ILORA_MODEL_SOURCES
     batch_users.c eval_book.c learner.c learner_evaluate.c learner_lm.c learner_lm_train.c

@@ -111,6 +111,42 @@ static void every_gradient_equals_finite_differences(void **state) {
     sasrec_free(sasrec);
 }
 
+/* With nearly all others drawn, the sample's loss is nearly the catalogue's; rows without a gradient
+ * stay as they are, moments too. */
+static void a_sampled_softmax_estimates_the_whole_and_touches_only_its_rows(void **state) {
+    struct sasrec *sasrec = make(*state, &shape, 60);
+    const struct sasrec_step how = {
+        .learning_rate = 0, .epsilon = 1, .step = 1, .sampled_negatives = 40};
+    const struct sasrec_tensor *table = sasrec_tensor_at(sasrec, 0);
+    struct sasrec_stats stats;
+    struct error err;
+
+    randomise(sasrec);
+    double whole = loss_of(sasrec);
+    memset(table->moment1.data, 0, sizeof(float) * 60 * WIDTH);
+    double mean = 0;
+    for (int s = 1; s <= 20; s++) {
+        struct sasrec_step step = how;
+        step.step = s; /* other negatives */
+        ASSERT_OK(sasrec_train(sasrec, sequences, 3, &step, &stats, &err), err);
+        mean += stats.loss / 20;
+        if (s > 1) { continue; }
+        int untouched = 0;
+        const float *moment = table->moment1.data;
+        for (int i = 0; i < 60; i++) {
+            bool zero = true;
+            for (int e = 0; e < WIDTH; e++) {
+                zero = zero && moment[i * WIDTH + e] == 0.0F;
+            }
+            untouched += zero ? 1 : 0;
+        }
+        assert_true(untouched >= 1 && untouched <= 60 - 40);
+    }
+
+    assert_true(fabs(mean - whole) < 0.02 * whole);
+    sasrec_free(sasrec);
+}
+
 static void states_for(struct sasrec *sasrec, struct backend *be,
                        const struct sasrec_sequence *histories, int count, float *ret_states) {
     struct sasrec_work *work = NULL;
@@ -303,6 +339,7 @@ static void every_failed_allocation_is_no_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_gradient_equals_finite_differences),
+        cmocka_unit_test(a_sampled_softmax_estimates_the_whole_and_touches_only_its_rows),
         cmocka_unit_test(training_loss_is_what_predictions_would_have_lost),
         cmocka_unit_test(a_state_has_the_same_bits_alone_and_in_company),
         cmocka_unit_test(an_empty_or_unknown_history_gives_zeros),
