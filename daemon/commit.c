@@ -18,8 +18,7 @@
 #define ROOM_WAIT_US 200000
 
 static enum status publish_all(const struct commit_doors *doors, const struct epoch *epoch,
-                               struct error *err)
-{
+                               struct error *err) {
     struct stream *stream = doors->stream;
     for (int i = 0; i < epoch->output_count; i++) {
         struct stream_header headers[STREAM_HEADERS_MAX];
@@ -35,24 +34,22 @@ static enum status publish_all(const struct commit_doors *doors, const struct ep
     return STATUS_OK;
 }
 
-/* AGAIN from a commit: nothing was written and the outputs are kept (a full disk); the same call may
- * be made again until there is room. */
+/* AGAIN from a commit: nothing was written and the outputs are kept (a full disk); the same call
+ * may be made again until there is room. */
 static enum status commit_until_room(const struct commit_doors *doors,
                                      const struct core_state *state, const char *token,
                                      struct error *err) {
     struct stream *stream = doors->stream;
     for (;;) {
-        enum status status =
-            stream->ops->commit(stream, state->positions, state->position_count, token,
-                                doors->wait, doors->wait_context, err);
+        enum status status = stream->ops->commit(stream, state->positions, state->position_count,
+                                                 token, doors->wait, doors->wait_context, err);
         if (status != STATUS_AGAIN || !doors->wait(doors->wait_context)) { return status; }
         clock_sleep_us(ROOM_WAIT_US);
     }
 }
 
 enum status commit_publish(const struct commit_doors *doors, const struct engine *engine,
-                           struct error *err)
-{
+                           struct error *err) {
     struct stream *stream = doors->stream;
     const struct core_state *state = engine_state(engine);
     enum status status = stream->ops->begin(stream, err);
@@ -70,11 +67,9 @@ enum status commit_publish(const struct commit_doors *doors, const struct engine
 }
 
 enum status commit_refence(const struct commit_doors *doors, uint64_t epoch,
-                           const uint8_t chain[SHA256_BYTES], struct error *err)
-{
+                           const uint8_t chain[SHA256_BYTES], struct error *err) {
     struct stream *stream = doors->stream;
-    enum status status =
-        stream->ops->fence(stream, doors->wait, doors->wait_context, err);
+    enum status status = stream->ops->fence(stream, doors->wait, doors->wait_context, err);
     if (status != STATUS_OK) { return status; }
     struct ledger_tail tail;
     status = ledger_read_tail(stream, doors->shard, &tail, err);

@@ -4,8 +4,8 @@
  *
  *   begin ─▶ outputs ... ledger record ─▶ commit(offsets, token)  ══ the only commit point ══▶ LMDB
  *
- * A failure before the commit leaves the stream as it was; one after it leaves LMDB one epoch behind,
- * which the next start refolds. Never the other way round.
+ * A failure before the commit leaves the stream as it was; one after it leaves LMDB one epoch
+ * behind, which the next start refolds. Never the other way round.
  */
 #ifndef DAEMON_COMMIT_H
 #define DAEMON_COMMIT_H
@@ -23,11 +23,11 @@ struct commit_doors {
     void *wait_context;
 };
 
-/* Publishes and commits the epoch the engine has closed. On failure the transaction was aborted where
- * that was possible and nothing of it is visible, unless the answer was lost: the caller exits and
- * the next start finds out. FENCED: somebody else is the writer now. */
-MUST_CHECK enum status commit_publish(const struct commit_doors *doors,
-                                      const struct engine *engine, struct error *err);
+/* Publishes and commits the epoch the engine has closed. On failure the transaction was aborted
+ * where that was possible and nothing of it is visible, unless the answer was lost: the caller
+ * exits and the next start finds out. FENCED: somebody else is the writer now. */
+MUST_CHECK enum status commit_publish(const struct commit_doors *doors, const struct engine *engine,
+                                      struct error *err);
 
 /* The taint rule: a new producer identity, then the ledger's tail must still be ours at this epoch
  * and chain. FENCED: another owner wrote. */

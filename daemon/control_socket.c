@@ -115,7 +115,7 @@ int control_socket_fds(const struct control_socket *control, struct pollfd *fds)
     return count;
 }
 
-/* ---- one client ------------------------------------------------------------------------------ */
+/* ---- one client ---- */
 
 /* False: the client is to be closed. */
 static bool client_write(struct client *client) {

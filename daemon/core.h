@@ -10,8 +10,8 @@
 #include "base/ring.h"
 #include "daemon/commit.h"
 #include "daemon/engine.h"
-#include "daemon/ledger.h"
 #include "daemon/learner_thread.h"
+#include "daemon/ledger.h"
 #include "daemon/pipeline.h"
 #include "daemon/poll_thread.h"
 #include "storage/catalogue.h"
@@ -27,18 +27,18 @@ struct core_metrics {
 struct core {
     struct shared *shared;
     const struct pipeline_options *options;
-    struct settings settings;      /* the core's own copy; reloadable ones change */
+    struct settings settings;       /* the core's own copy; reloadable ones change */
     struct settings start_settings; /* as at start: the learner's; never changes */
     char path[FILE_PATH_BYTES_MAX]; /* [state] path */
-    int lock_fd;                   /* flock on <path>/lock; -1 = not held */
+    int lock_fd;                    /* flock on <path>/lock; -1 = not held */
     uint8_t owner[OWNER_BYTES];
 
     struct store *store;
-    struct store_reader *reader;   /* start only */
+    struct store_reader *reader; /* start only */
     struct stage *stage;
     struct catalogue *catalogue;
     struct inbound *inbound;
-    struct backend *backend;       /* one thread: the fast tier */
+    struct backend *backend; /* one thread: the fast tier */
     struct ranker *ranker;
     struct stream *stream;
     struct learner_thread *learner;
@@ -51,7 +51,7 @@ struct core {
 
     struct learner_delivery held[CORE_VERSIONS_MAX]; /* delivered or loaded, by number */
     int held_count;
-    bool door_failed;              /* a door met an error: kept here */
+    bool door_failed; /* a door met an error: kept here */
     struct error door_error;
 
     /* loop */
@@ -59,12 +59,12 @@ struct core {
     uint64_t batch_end_seen, version_seq_seen;
     int64_t oldest_arrival_us;
     uint64_t shown_seq;
-    uint64_t predictions;          /* committed by this process */
-    double lm_user_us;             /* measured time of one user's language-model score */
+    uint64_t predictions; /* committed by this process */
+    double lm_user_us;    /* measured time of one user's language-model score */
     bool disk_full;
-    uint64_t committed_epoch;      /* where the ledger ends as far as this process knows */
+    uint64_t committed_epoch; /* where the ledger ends as far as this process knows */
     uint8_t committed_chain[SHA256_BYTES];
-    bool ready;                    /* the start procedure is over */
+    bool ready; /* the start procedure is over */
 };
 
 /* core_open.c */
@@ -84,14 +84,13 @@ MUST_CHECK enum status core_start(struct core *core, struct error *err);
 /* core_versions.c */
 /* engine_doors.version and .score */
 struct version *core_version_door(void *core, uint64_t number);
-enum status core_score_door(void *core, struct version *version,
-                            const struct score_request *requests, int count, float *ret_logprobs,
-                            struct error *err);
+MUST_CHECK enum status core_score_door(void *core, struct version *version,
+                                       const struct score_request *requests, int count,
+                                       float *ret_logprobs, struct error *err);
 /* Takes what the learner delivered into the held list. */
 void core_versions_collect(struct core *core);
 /* Announces what is delivered and pending, in order; *ret_count how many. */
-MUST_CHECK enum status core_versions_announce(struct core *core, int *ret_count,
-                                              struct error *err);
+MUST_CHECK enum status core_versions_announce(struct core *core, int *ret_count, struct error *err);
 /* Gives back versions nobody can need any more; shows the one in force. */
 void core_versions_trim(struct core *core);
 /* After a refold in recorded mode: the newest version held, at most `number`; NOT_FOUND. */

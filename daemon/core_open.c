@@ -2,8 +2,8 @@
  *
  * core_open.c - opens what the core owns, in order, and closes it in the other order.
  *
- * Why it exists: a daemon that cannot start must say which file, setting or topic stands in the way,
- * before READY, and leave nothing half-made.
+ * Why it exists: a daemon that cannot start must say which file, setting or topic stands in the
+ * way, before READY, and leave nothing half-made.
  * Thread: core. */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,27 +24,23 @@
 #define STATE_MAP_BYTES (1024u * 1024u * 1024u) /* first map of the state; address space only */
 #define LOCK_TEXT_BYTES 64
 
-bool core_wait(void *context)
-{
+bool core_wait(void *context) {
     struct core *core = context;
     shared_beat(core->shared, THREAD_CORE);
     return !shared_stopping(core->shared);
 }
 
-void core_note_committed(struct core *core)
-{
+void core_note_committed(struct core *core) {
     const struct core_state *state = engine_state(core->engine);
     core->committed_epoch = state->epoch;
     memcpy(core->committed_chain, state->chain, SHA256_BYTES);
 }
 
-static void say(void *context, struct shared_picture *picture)
-{
+static void say(void *context, struct shared_picture *picture) {
     memcpy(picture->state, context, sizeof(picture->state));
 }
 
-void core_say(struct core *core, const char *format, ...)
-{
+void core_say(struct core *core, const char *format, ...) {
     char text[SHARED_STATE_TEXT_BYTES];
     va_list arguments;
     va_start(arguments, format);
@@ -53,11 +49,10 @@ void core_say(struct core *core, const char *format, ...)
     shared_picture_update(core->shared, say, text);
 }
 
-/* ---- state ------------------------------------------------------------------------------------- */
+/* ---- state ---- */
 
 /* One daemon a state: the second one says who holds it and may be restarted. */
-static enum status take_lock(struct core *core, struct error *err)
-{
+static enum status take_lock(struct core *core, struct error *err) {
     char path[FILE_PATH_BYTES_MAX];
     enum status status = path_join(path, core->path, "lock", err);
     if (status != STATUS_OK) { return status; }
@@ -82,8 +77,7 @@ static enum status take_lock(struct core *core, struct error *err)
 }
 
 /* The random id of this state directory; made once, durable before the first epoch. */
-static enum status take_owner(struct core *core, struct error *err)
-{
+static enum status take_owner(struct core *core, struct error *err) {
     char path[FILE_PATH_BYTES_MAX];
     enum status status = path_join(path, core->path, "owner", err);
     if (status != STATUS_OK) { return status; }
@@ -109,8 +103,7 @@ static enum status take_owner(struct core *core, struct error *err)
     return file_replace(path, span_make(digits, 2 * OWNER_BYTES + 1), err);
 }
 
-enum status core_open_state(struct core *core, struct error *err)
-{
+enum status core_open_state(struct core *core, struct error *err) {
     const struct settings *s = &core->settings;
     core->lock_fd = -1;
     (void)snprintf(core->path, sizeof(core->path), "%s", s->state_path); /* 512 bytes at most */
@@ -124,9 +117,8 @@ enum status core_open_state(struct core *core, struct error *err)
     char path[FILE_PATH_BYTES_MAX];
     status = path_join(path, core->path, "state", err);
     if (status != STATUS_OK) { return status; }
-    struct store_settings settings = {.path = path,
-                                      .map_bytes = STATE_MAP_BYTES,
-                                      .map_bytes_max = (uint64_t)s->state_map_max};
+    struct store_settings settings = {
+        .path = path, .map_bytes = STATE_MAP_BYTES, .map_bytes_max = (uint64_t)s->state_map_max};
     if (settings.map_bytes > settings.map_bytes_max) {
         settings.map_bytes = settings.map_bytes_max;
     }
@@ -140,10 +132,9 @@ enum status core_open_state(struct core *core, struct error *err)
     return status;
 }
 
-/* ---- stream ------------------------------------------------------------------------------------ */
+/* ---- stream ---- */
 
-enum status core_open_stream(struct core *core, struct error *err)
-{
+enum status core_open_stream(struct core *core, struct error *err) {
     enum status status = stream_open(&core->settings, true, &core->stream, err);
     if (status != STATUS_OK) { return error_wrap(err, "opening the stream"); }
     core->doors = (struct commit_doors){.stream = core->stream,
@@ -154,10 +145,9 @@ enum status core_open_stream(struct core *core, struct error *err)
     return STATUS_OK;
 }
 
-/* ---- what the engine needs ---------------------------------------------------------------------- */
+/* ---- what the engine needs ---- */
 
-static void field_name(const struct settings *s, const char *key, char name[64])
-{
+static void field_name(const struct settings *s, const char *key, char name[64]) {
     name[0] = '\0';
     for (int i = 0; i < s->extras.count; i++) {
         const struct config_extra *extra = &s->extras.items[i];
@@ -167,8 +157,7 @@ static void field_name(const struct settings *s, const char *key, char name[64])
     }
 }
 
-enum status core_open_engine_parts(struct core *core, struct error *err)
-{
+enum status core_open_engine_parts(struct core *core, struct error *err) {
     const struct settings *s = &core->settings;
     struct inbound_settings inbound = {.format = (enum inbound_format)s->events_format,
                                        .timestamp_unit =
@@ -188,8 +177,7 @@ enum status core_open_engine_parts(struct core *core, struct error *err)
     return ring_init(&core->ring, POLL_RING_BYTES, POLL_RING_RECORDS, err);
 }
 
-void core_close(struct core *core)
-{
+void core_close(struct core *core) {
     poll_thread_stop(core->poll);
     shared_set_store(core->shared, NULL); /* waits for requests in work, which hold versions */
     shared_set_version(core->shared, NULL);

@@ -13,8 +13,8 @@
 #include "daemon/core.h"
 
 /* Seconds; an epoch is 0.2 s by default, so the steps are finest around it. */
-static const double time_bounds[] = {0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5,
-                                     1.0,   2.5,  5.0,   10.0, 30.0};
+static const double time_bounds[] = {0.005, 0.01, 0.025, 0.05, 0.1,  0.2, 0.3,
+                                     0.5,   1.0,  2.5,   5.0,  10.0, 30.0};
 #define TIME_BOUND_COUNT ((int)(sizeof(time_bounds) / sizeof(time_bounds[0])))
 
 struct metric_line {
@@ -23,8 +23,7 @@ struct metric_line {
     struct metric **place;
 };
 
-enum status core_report_init(struct core *core, struct error *err)
-{
+enum status core_report_init(struct core *core, struct error *err) {
     struct core_metrics *m = &core->metrics;
     const char *events = "Input records by what became of them.";
     const struct metric_line lines[] = {
@@ -41,8 +40,7 @@ enum status core_report_init(struct core *core, struct error *err)
         {METRIC_GAUGE, "ilorad_consumer_lag", "", "Records between positions and ends.", &m->lag},
         {METRIC_GAUGE, "ilorad_ring_records_max", "", "Most records the ring ever held.",
          &m->queued_max},
-        {METRIC_GAUGE, "ilorad_lmdb_used_bytes", "", "Pages in use by the state.",
-         &m->lmdb_used},
+        {METRIC_GAUGE, "ilorad_lmdb_used_bytes", "", "Pages in use by the state.", &m->lmdb_used},
         {METRIC_GAUGE, "ilorad_train_rows_total", "",
          "Rows the language model trained on in this process.", &m->trained_rows},
         {METRIC_GAUGE, "ilorad_train_tokens_total", "",
@@ -51,17 +49,15 @@ enum status core_report_init(struct core *core, struct error *err)
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
         const struct metric_line *l = &lines[i];
         bool histogram = l->kind == METRIC_HISTOGRAM;
-        enum status status =
-            metrics_add(shared_metrics(core->shared), l->kind, l->name, l->labels, l->help,
-                        histogram ? time_bounds : NULL, histogram ? TIME_BOUND_COUNT : 0,
-                        l->place, err);
+        enum status status = metrics_add(shared_metrics(core->shared), l->kind, l->name, l->labels,
+                                         l->help, histogram ? time_bounds : NULL,
+                                         histogram ? TIME_BOUND_COUNT : 0, l->place, err);
         if (status != STATUS_OK) { return status; }
     }
     return STATUS_OK;
 }
 
-void core_report_epoch(struct core *core, int64_t began_us)
-{
+void core_report_epoch(struct core *core, int64_t began_us) {
     const struct core_metrics *m = &core->metrics;
     const struct epoch *epoch = engine_epoch(core->engine);
     metric_add(m->applied, (double)epoch->applied);
@@ -84,8 +80,7 @@ struct show {
     uint64_t disk_free;
 };
 
-static void paint(void *context, struct shared_picture *p)
-{
+static void paint(void *context, struct shared_picture *p) {
     const struct show *show = context;
     const struct core *core = show->core;
     const struct core_state *state = engine_state(core->engine);
@@ -120,8 +115,7 @@ static void paint(void *context, struct shared_picture *p)
     metric_set(core->metrics.trained_tokens, (double)p->lm_tokens);
 }
 
-void core_report_show(struct core *core, int64_t now_us)
-{
+void core_report_show(struct core *core, int64_t now_us) {
     struct show show = {.core = core, .seconds = (double)(now_us - core->shown_us) * 1e-6};
     const struct core_state *state = engine_state(core->engine);
     struct error err;

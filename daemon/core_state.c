@@ -2,8 +2,8 @@
  *
  * core_state.c - the core's state to and from META.
  *
- * Why it exists: an epoch must advance counters, chains and positions in the same LMDB transaction as
- * the tables; so they are ordinary values of that transaction.
+ * Why it exists: an epoch must advance counters, chains and positions in the same LMDB transaction
+ * as the tables; so they are ordinary values of that transaction.
  * Failure: a value of the wrong size is CORRUPT; nothing is repaired silently.
  * Thread: core. */
 #include "daemon/core_state.h"
@@ -14,9 +14,9 @@
 
 #include "base/memory.h"
 
-#define STATE_LAYOUT        2u
-#define POSITIONS_A_VALUE   200
-#define POSITION_BYTES      8u
+#define STATE_LAYOUT      2u
+#define POSITIONS_A_VALUE 200
+#define POSITION_BYTES    8u
 
 /* A cursor over bytes; `bad` once something did not fit. */
 struct cursor {
@@ -25,8 +25,7 @@ struct cursor {
     bool bad;
 };
 
-static uint8_t *cursor_take(struct cursor *cursor, size_t size)
-{
+static uint8_t *cursor_take(struct cursor *cursor, size_t size) {
     if (cursor->left < size) {
         cursor->bad = true;
         return NULL;
@@ -37,48 +36,41 @@ static uint8_t *cursor_take(struct cursor *cursor, size_t size)
     return p;
 }
 
-static void cursor_put_u64(struct cursor *cursor, uint64_t value)
-{
+static void cursor_put_u64(struct cursor *cursor, uint64_t value) {
     uint8_t *p = cursor_take(cursor, 8);
     if (p != NULL) { put_u64le(p, value); }
 }
 
-static void cursor_put_real(struct cursor *cursor, double value)
-{
+static void cursor_put_real(struct cursor *cursor, double value) {
     uint64_t bits;
     memcpy(&bits, &value, sizeof(bits));
     cursor_put_u64(cursor, bits);
 }
 
-static void cursor_put_bytes(struct cursor *cursor, const uint8_t *data, size_t size)
-{
+static void cursor_put_bytes(struct cursor *cursor, const uint8_t *data, size_t size) {
     uint8_t *p = cursor_take(cursor, size);
     if (p != NULL) { memcpy(p, data, size); }
 }
 
-static uint64_t cursor_get_u64(struct cursor *cursor)
-{
+static uint64_t cursor_get_u64(struct cursor *cursor) {
     const uint8_t *p = cursor_take(cursor, 8);
     return p == NULL ? 0 : get_u64le(p);
 }
 
-static double cursor_get_real(struct cursor *cursor)
-{
+static double cursor_get_real(struct cursor *cursor) {
     uint64_t bits = cursor_get_u64(cursor);
     double value;
     memcpy(&value, &bits, sizeof(value));
     return value;
 }
 
-static void cursor_get_bytes(struct cursor *cursor, uint8_t *data, size_t size)
-{
+static void cursor_get_bytes(struct cursor *cursor, uint8_t *data, size_t size) {
     const uint8_t *p = cursor_take(cursor, size);
     if (p != NULL) { memcpy(data, p, size); }
 }
 
 enum status core_state_init(struct core_state *state, const int32_t partitions[STREAM_INPUT_COUNT],
-                            struct error *err)
-{
+                            struct error *err) {
     memset(state, 0, sizeof(*state));
     int count = 0;
     for (int topic = 0; topic < STREAM_INPUT_COUNT; topic++) {
@@ -105,15 +97,13 @@ enum status core_state_init(struct core_state *state, const int32_t partitions[S
     return STATUS_OK;
 }
 
-void core_state_free(struct core_state *state)
-{
+void core_state_free(struct core_state *state) {
     memory_free(state->positions);
     state->positions = NULL;
     state->position_count = 0;
 }
 
-void core_state_copy(struct core_state *dst, const struct core_state *src)
-{
+void core_state_copy(struct core_state *dst, const struct core_state *src) {
     assert(dst->position_count == src->position_count);
     struct stream_position *positions = dst->positions;
     memcpy(positions, src->positions, (size_t)src->position_count * sizeof(*positions));
@@ -122,8 +112,7 @@ void core_state_copy(struct core_state *dst, const struct core_state *src)
 }
 
 struct stream_position *core_state_position(struct core_state *state, enum stream_topic topic,
-                                            int32_t partition)
-{
+                                            int32_t partition) {
     assert((int)topic >= 0);
     if ((int)topic >= STREAM_INPUT_COUNT || partition < 0 ||
         partition >= state->partitions[topic]) {
@@ -132,8 +121,7 @@ struct stream_position *core_state_position(struct core_state *state, enum strea
     return &state->positions[state->first[topic] + partition];
 }
 
-static void encode_fixed(struct cursor *c, const struct core_state *state)
-{
+static void encode_fixed(struct cursor *c, const struct core_state *state) {
     cursor_put_u64(c, STATE_LAYOUT);
     cursor_put_u64(c, state->epoch);
     cursor_put_u64(c, state->seq);
@@ -162,10 +150,10 @@ static void encode_fixed(struct cursor *c, const struct core_state *state)
     cursor_put_u64(c, (uint64_t)state->position_count);
 }
 
-static enum status decode_fixed(struct cursor *c, struct core_state *state, struct error *err)
-{
+static enum status decode_fixed(struct cursor *c, struct core_state *state, struct error *err) {
     if (cursor_get_u64(c) != STATE_LAYOUT) {
-        return error_set(err, STATUS_CORRUPT, "meta 'state' has a layout this program does not know");
+        return error_set(err, STATUS_CORRUPT,
+                         "meta 'state' has a layout this program does not know");
     }
     state->epoch = cursor_get_u64(c);
     state->seq = cursor_get_u64(c);
@@ -204,8 +192,7 @@ static enum status decode_fixed(struct cursor *c, struct core_state *state, stru
     return STATUS_OK;
 }
 
-static void encode_lists(struct cursor *c, const struct core_state *state)
-{
+static void encode_lists(struct cursor *c, const struct core_state *state) {
     for (int i = 0; i < state->pending_count; i++) {
         const struct pending_version *v = &state->pending[i];
         uint8_t flags[2] = {v->announced, v->rejected};
@@ -216,16 +203,14 @@ static void encode_lists(struct cursor *c, const struct core_state *state)
     }
 }
 
-static void encode_controls(struct cursor *c, const struct core_state *state)
-{
+static void encode_controls(struct cursor *c, const struct core_state *state) {
     for (int i = 0; i < state->control_count; i++) {
         cursor_put_bytes(c, &state->controls[i].mark, 1);
         cursor_put_u64(c, state->controls[i].argument);
     }
 }
 
-static void decode_pending(struct cursor *c, struct core_state *state)
-{
+static void decode_pending(struct cursor *c, struct core_state *state) {
     for (int i = 0; i < state->pending_count; i++) {
         struct pending_version *v = &state->pending[i];
         uint8_t flags[2] = {0, 0};
@@ -238,16 +223,14 @@ static void decode_pending(struct cursor *c, struct core_state *state)
     }
 }
 
-static void decode_controls(struct cursor *c, struct core_state *state)
-{
+static void decode_controls(struct cursor *c, struct core_state *state) {
     for (int i = 0; i < state->control_count; i++) {
         cursor_get_bytes(c, &state->controls[i].mark, 1);
         state->controls[i].argument = cursor_get_u64(c);
     }
 }
 
-static void encode_sums(struct cursor *c, const struct live_sums *live)
-{
+static void encode_sums(struct cursor *c, const struct live_sums *live) {
     cursor_put_u64(c, live->count);
     cursor_put_real(c, live->hit_1);
     cursor_put_real(c, live->hit_5);
@@ -256,8 +239,7 @@ static void encode_sums(struct cursor *c, const struct live_sums *live)
     cursor_put_real(c, live->mrr);
 }
 
-static void decode_sums(struct cursor *c, struct live_sums *live)
-{
+static void decode_sums(struct cursor *c, struct live_sums *live) {
     live->count = cursor_get_u64(c);
     live->hit_1 = cursor_get_real(c);
     live->hit_5 = cursor_get_real(c);
@@ -267,16 +249,14 @@ static void decode_sums(struct cursor *c, struct live_sums *live)
 }
 
 static enum status put_meta(struct stage *stage, const char *key, struct cursor *c,
-                            const uint8_t *bytes, struct error *err)
-{
+                            const uint8_t *bytes, struct error *err) {
     assert(!c->bad);
-    return stage_put(stage, STORE_META, span_of(key),
-                     span_make(bytes, (size_t)(c->at - bytes)), err);
+    return stage_put(stage, STORE_META, span_of(key), span_make(bytes, (size_t)(c->at - bytes)),
+                     err);
 }
 
 static enum status save_positions(const struct core_state *state, struct stage *stage,
-                                  struct error *err)
-{
+                                  struct error *err) {
     uint8_t bytes[POSITIONS_A_VALUE * POSITION_BYTES];
     for (int first = 0, part = 0; first < state->position_count; part++) {
         char key[32];
@@ -293,8 +273,8 @@ static enum status save_positions(const struct core_state *state, struct stage *
     return STATUS_OK;
 }
 
-enum status core_state_save(const struct core_state *state, struct stage *stage, struct error *err)
-{
+enum status core_state_save(const struct core_state *state, struct stage *stage,
+                            struct error *err) {
     uint8_t bytes[STORE_VALUE_BYTES_MAX];
     struct cursor c = {bytes, sizeof(bytes), false};
     encode_fixed(&c, state);
@@ -320,21 +300,19 @@ enum status core_state_save(const struct core_state *state, struct stage *stage,
 }
 
 enum status core_state_save_sums(const struct core_state *state, struct stage *stage,
-                                 struct error *err)
-{
+                                 struct error *err) {
     uint8_t bytes[64];
     struct cursor c = {bytes, sizeof(bytes), false};
     encode_sums(&c, &state->live);
     assert(!c.bad);
-    return stage_put(stage, STORE_SUMS, span_of("live"),
-                     span_make(bytes, (size_t)(c.at - bytes)), err);
+    return stage_put(stage, STORE_SUMS, span_of("live"), span_make(bytes, (size_t)(c.at - bytes)),
+                     err);
 }
 
 /* A cursor over a copy, because table memory is read-only. */
 static enum status get_meta(struct store_reader *reader, const char *key,
                             uint8_t bytes[STORE_VALUE_BYTES_MAX], struct cursor *ret_cursor,
-                            struct error *err)
-{
+                            struct error *err) {
     struct span value;
     enum status status = store_get(reader, STORE_META, span_of(key), &value, err);
     if (status != STATUS_OK) { return status; }
@@ -346,15 +324,13 @@ static enum status get_meta(struct store_reader *reader, const char *key,
     return STATUS_OK;
 }
 
-static enum status missing(enum status status, const char *key, struct error *err)
-{
+static enum status missing(enum status status, const char *key, struct error *err) {
     if (status != STATUS_NOT_FOUND) { return status; }
     return error_set(err, STATUS_CORRUPT, "meta '%s' is missing while 'state' is there", key);
 }
 
 static enum status load_positions(struct core_state *state, struct store_reader *reader,
-                                  struct error *err)
-{
+                                  struct error *err) {
     uint8_t bytes[STORE_VALUE_BYTES_MAX];
     for (int first = 0, part = 0; first < state->position_count; part++) {
         char key[32];
@@ -371,8 +347,7 @@ static enum status load_positions(struct core_state *state, struct store_reader 
 }
 
 enum status core_state_load(struct core_state *state, struct store_reader *reader,
-                            struct error *err)
-{
+                            struct error *err) {
     uint8_t bytes[STORE_VALUE_BYTES_MAX];
     struct cursor c = {0};
     enum status status = get_meta(reader, "state", bytes, &c, err);

@@ -17,23 +17,23 @@
 #include "base/stream.h"
 #include "storage/store.h"
 
-#define FOLD_VERSION        1  /* changes when the same input would fold differently */
+#define FOLD_VERSION         1 /* changes when the same input would fold differently */
 #define PENDING_VERSIONS_MAX 64
 #define PENDING_CONTROLS_MAX 64
-#define OWNER_BYTES         16u
+#define OWNER_BYTES          16u
 
 /* A version that was marked and is not yet in force. */
 struct pending_version {
     uint64_t number;
-    uint64_t seq;          /* C_v */
+    uint64_t seq; /* C_v */
     bool announced;
     bool rejected;
-    uint64_t rolled_back;  /* the version whose weights it takes + 1; 0 = none */
+    uint64_t rolled_back; /* the version whose weights it takes + 1; 0 = none */
 };
 
 /* A control record that waits for a batch end. */
 struct pending_control {
-    uint8_t mark;          /* TRAINING_FORGET, TRAINING_ROLLBACK or TRAINING_VERSION */
+    uint8_t mark; /* TRAINING_FORGET, TRAINING_ROLLBACK or TRAINING_VERSION */
     uint64_t argument;
 };
 
@@ -51,21 +51,22 @@ struct core_rates {
 };
 
 struct core_state {
-    uint64_t epoch;                       /* of the last committed epoch record */
-    uint64_t seq;                         /* last applied sequence number */
-    uint8_t chain[SHA256_BYTES];          /* H */
-    uint8_t input_digest[SHA256_BYTES];   /* D, chain 1 */
+    uint64_t epoch;                          /* of the last committed epoch record */
+    uint64_t seq;                            /* last applied sequence number */
+    uint8_t chain[SHA256_BYTES];             /* H */
+    uint8_t input_digest[SHA256_BYTES];      /* D, chain 1 */
     uint8_t evaluation_digest[SHA256_BYTES]; /* D, chain 2 */
-    bool evaluation_carried;              /* a refolded group had no version: chain 2 is the ledger's,
+    bool evaluation_carried; /* a refolded group had no version: chain 2 is the ledger's,
                                              not recomputed, until an epoch of our own is closed */
-    uint64_t in_force;                    /* version that scores now */
-    uint64_t version_next;                /* number the next mark gets */
-    uint64_t batch_end;                   /* seq of the last batch end */
-    uint64_t batches;                     /* batch ends since the last version mark */
-    uint64_t version_seq;                 /* C of the newest marked version */
-    uint64_t metrics_seq;                 /* seq of the last metrics record */
-    uint64_t settings_digest;             /* of the settings that affect outputs, as last recorded */
-    struct core_counts counts;            /* since the beginning */
+    uint64_t in_force;       /* version that scores now */
+    uint64_t version_next;   /* number the next mark gets */
+    uint64_t batch_end;      /* seq of the last batch end */
+    uint64_t batches;        /* batch ends since the last version mark */
+    uint64_t version_seq;    /* C of the newest marked version */
+    uint64_t metrics_seq;    /* seq of the last metrics record */
+    /* of the settings that affect outputs, as last recorded */
+    uint64_t settings_digest;
+    struct core_counts counts; /* since the beginning */
     struct core_rates rates;
     struct live_sums live;
     int pending_count;
@@ -73,8 +74,8 @@ struct core_state {
     int control_count;
     struct pending_control controls[PENDING_CONTROLS_MAX];
     int position_count;
-    struct stream_position *positions;    /* owns; by topic, then partition */
-    int first[STREAM_INPUT_COUNT];        /* index of each topic's partition 0 */
+    struct stream_position *positions; /* owns; by topic, then partition */
+    int first[STREAM_INPUT_COUNT];     /* index of each topic's partition 0 */
     int32_t partitions[STREAM_INPUT_COUNT];
 };
 

@@ -2,7 +2,7 @@
  *
  * core_versions.c - the versions the core holds: delivered by the learner, or loaded from folders.
  *
- *   learner ──delivery──▶ held ──announce (next epoch)──▶ pending.announced ──in force──▶ given back
+ *   learner ─delivery─▶ held ─announce (next epoch)─▶ announced ─in force─▶ given back
  *
  * Why it exists: a prediction may only depend on a version that is durable and announced; this room
  * is the only way a version gets from the learner to the engine.
@@ -14,16 +14,14 @@
 #include "base/log.h"
 #include "daemon/core.h"
 
-static int held_find(const struct core *core, uint64_t number)
-{
+static int held_find(const struct core *core, uint64_t number) {
     for (int i = 0; i < core->held_count; i++) {
         if (core->held[i].number == number) { return i; }
     }
     return -1;
 }
 
-static void held_remove(struct core *core, int index)
-{
+static void held_remove(struct core *core, int index) {
     if (core->held[index].version != NULL) { version_give(core->held[index].version); }
     core->held_count--;
     memmove(&core->held[index], &core->held[index + 1],
@@ -31,8 +29,7 @@ static void held_remove(struct core *core, int index)
 }
 
 /* Keeps a delivery; of two with the same number the first stays. */
-static void held_add(struct core *core, const struct learner_delivery *delivery)
-{
+static void held_add(struct core *core, const struct learner_delivery *delivery) {
     if (held_find(core, delivery->number) >= 0 || core->held_count == CORE_VERSIONS_MAX) {
         if (delivery->version != NULL) { version_give(delivery->version); }
         return;
@@ -41,27 +38,23 @@ static void held_add(struct core *core, const struct learner_delivery *delivery)
     core->held_count++;
 }
 
-void core_versions_collect(struct core *core)
-{
+void core_versions_collect(struct core *core) {
     struct learner_delivery delivery;
-    while (core->held_count < CORE_VERSIONS_MAX &&
-           learner_thread_take(core->learner, &delivery)) {
+    while (core->held_count < CORE_VERSIONS_MAX && learner_thread_take(core->learner, &delivery)) {
         held_add(core, &delivery);
     }
 }
 
 /* Loads the folder of a version into the held list. */
-static enum status held_load(struct core *core, uint64_t number, struct error *err)
-{
+static enum status held_load(struct core *core, uint64_t number, struct error *err) {
     struct learner_delivery loaded = {.number = number};
-    enum status status = learner_thread_load(core->learner, number, core_wait, core,
-                                             &loaded.version, err);
+    enum status status =
+        learner_thread_load(core->learner, number, core_wait, core, &loaded.version, err);
     if (status == STATUS_OK) { held_add(core, &loaded); }
     return status;
 }
 
-struct version *core_version_door(void *context, uint64_t number)
-{
+struct version *core_version_door(void *context, uint64_t number) {
     struct core *core = context;
     core_versions_collect(core);
     int index = held_find(core, number);
@@ -87,16 +80,14 @@ struct version *core_version_door(void *context, uint64_t number)
 
 enum status core_score_door(void *context, struct version *version,
                             const struct score_request *requests, int count, float *ret_logprobs,
-                            struct error *err)
-{
+                            struct error *err) {
     struct core *core = context;
     return learner_thread_score(core->learner, version, requests, count, core_wait, core,
                                 ret_logprobs, err);
 }
 
 static enum status announce_one(struct core *core, const struct learner_delivery *delivery,
-                                struct error *err)
-{
+                                struct error *err) {
     char path[FILE_PATH_BYTES_MAX];
     enum status status = learner_thread_version_path(core->path, delivery->number, path, err);
     if (status != STATUS_OK) { return status; }
@@ -114,21 +105,20 @@ static enum status announce_one(struct core *core, const struct learner_delivery
 
 /* The learner is past the mark and delivered nothing: the folder was durable before a restart. */
 static enum status find_durable(struct core *core, const struct pending_version *pending,
-                                struct error *err)
-{
+                                struct error *err) {
     enum status status = held_load(core, pending->number, err);
     if (status != STATUS_NOT_FOUND) { return status; }
     if (core->settings.engine_strict) {
         err->code = STATUS_CORRUPT;
         return error_wrap(err, "version %" PRIu64 " was marked and is lost", pending->number);
     }
-    struct learner_delivery lost = {.number = pending->number, .reason = "lost before it was announced"};
+    struct learner_delivery lost = {.number = pending->number,
+                                    .reason = "lost before it was announced"};
     held_add(core, &lost);
     return STATUS_OK;
 }
 
-enum status core_versions_announce(struct core *core, int *ret_count, struct error *err)
-{
+enum status core_versions_announce(struct core *core, int *ret_count, struct error *err) {
     uint64_t learned = learner_thread_seq(core->learner); /* before collecting */
     core_versions_collect(core);
     *ret_count = 0;
@@ -152,8 +142,7 @@ enum status core_versions_announce(struct core *core, int *ret_count, struct err
     return STATUS_OK;
 }
 
-static bool needed(const struct core_state *state, uint64_t number)
-{
+static bool needed(const struct core_state *state, uint64_t number) {
     if (number == state->in_force) { return true; }
     for (int i = 0; i < state->pending_count; i++) {
         if (state->pending[i].number == number) { return true; }
@@ -161,8 +150,7 @@ static bool needed(const struct core_state *state, uint64_t number)
     return number >= state->version_next;
 }
 
-void core_versions_trim(struct core *core)
-{
+void core_versions_trim(struct core *core) {
     const struct core_state *state = engine_state(core->engine);
     for (int i = core->held_count - 1; i >= 0; i--) {
         if (!needed(state, core->held[i].number)) { held_remove(core, i); }
@@ -175,8 +163,7 @@ void core_versions_trim(struct core *core)
 }
 
 enum status core_versions_newest(struct core *core, uint64_t number, uint64_t *ret_number,
-                                 struct error *err)
-{
+                                 struct error *err) {
     for (uint64_t n = number + 1; n > 0; n--) {
         char path[FILE_PATH_BYTES_MAX];
         enum status status = learner_thread_version_path(core->path, n - 1, path, err);

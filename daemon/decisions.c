@@ -3,12 +3,13 @@
  * decisions.c - what the core decides at the close of an epoch, and the record that makes it count.
  *
  * Why it exists: batch ends, versions, rollbacks and rates decide what is learned and published; so
- * they are either functions of sequence numbers (strict mode) or written into the epoch record before
- * they take effect (recorded mode). PROTOCOL.md, "Who decides what, and when it counts".
+ * they are either functions of sequence numbers (strict mode) or written into the epoch record
+ * before they take effect (recorded mode). PROTOCOL.md, "Who decides what, and when it counts".
  *
- *   ... row row │row row row│ row ...      │ batch end: every batch_events rows since the last one, or
+ *   .. row row│row row row│row ..   │ batch end: every batch_events rows since the last one, or
  *        batch b-1   batch b                 (recorded) cut at seq_hi by a timer
- *   version v marked at a batch end C_v; strict: in force for groups that begin after C_v + lag_events;
+ *   version v marked at a batch end C_v; strict: in force for groups that begin after C_v +
+ *   lag_events;
  *   recorded: in force from the epoch after the one that announces it
  *
  * Failure: CORRUPT when a followed epoch does not come out as recorded.
@@ -23,15 +24,13 @@
 #include "daemon/ledger.h"
 #include "daemon/settings_record.h"
 
-static const struct settings *settings_of(const struct engine *engine)
-{
+static const struct settings *settings_of(const struct engine *engine) {
     return engine->doors.settings;
 }
 
 /* Gives the next version number to a row. The queue is long enough: strict mode waits for versions
  * and recorded mode makes one every publish.interval; a full queue skips the mark. */
-static void mark_version(struct engine *engine, struct training_row *row, uint64_t rolled_back)
-{
+static void mark_version(struct engine *engine, struct training_row *row, uint64_t rolled_back) {
     struct core_state *state = &engine->state;
     if (state->pending_count == PENDING_VERSIONS_MAX) { return; }
     row->marks |= TRAINING_VERSION;
@@ -45,8 +44,7 @@ static void mark_version(struct engine *engine, struct training_row *row, uint64
 }
 
 /* The oldest control that waits takes effect at this batch end. */
-static void mark_control(struct engine *engine, struct training_row *row)
-{
+static void mark_control(struct engine *engine, struct training_row *row) {
     struct core_state *state = &engine->state;
     if (state->control_count == 0 || (row->marks & (TRAINING_ROLLBACK | TRAINING_FORGET)) != 0) {
         return;
@@ -67,8 +65,7 @@ static void mark_control(struct engine *engine, struct training_row *row)
             (size_t)state->control_count * sizeof(state->controls[0]));
 }
 
-void mark_batch_end(struct engine *engine, struct training_row *row, bool version_due)
-{
+void mark_batch_end(struct engine *engine, struct training_row *row, bool version_due) {
     struct core_state *state = &engine->state;
     const struct settings *s = settings_of(engine);
     if ((row->marks & TRAINING_BATCH_END) == 0) {
@@ -83,27 +80,26 @@ void mark_batch_end(struct engine *engine, struct training_row *row, bool versio
     mark_control(engine, row);
 }
 
-/* ---- which version is in force ----------------------------------------------------------------- */
+/* ---- which version is in force ---- */
 
-static void pending_drop(struct core_state *state, int count)
-{
+static void pending_drop(struct core_state *state, int count) {
     state->pending_count -= count;
     memmove(state->pending, state->pending + count,
             (size_t)state->pending_count * sizeof(state->pending[0]));
 }
 
 /* Strict: entries whose A_v lies at or before seq. */
-static int pending_due(const struct engine *engine)
-{
+static int pending_due(const struct engine *engine) {
     const struct core_state *state = &engine->state;
     uint64_t lag = (uint64_t)settings_of(engine)->publish_lag_events;
     int due = 0;
-    while (due < state->pending_count && state->pending[due].seq + lag <= state->seq) { due++; }
+    while (due < state->pending_count && state->pending[due].seq + lag <= state->seq) {
+        due++;
+    }
     return due;
 }
 
-void decide_strict_version(struct engine *engine)
-{
+void decide_strict_version(struct engine *engine) {
     if (!settings_of(engine)->engine_strict) { return; }
     struct core_state *state = &engine->state;
     int due = pending_due(engine);
@@ -114,8 +110,7 @@ void decide_strict_version(struct engine *engine)
     pending_drop(state, due);
 }
 
-uint64_t engine_waits_for(const struct engine *engine)
-{
+uint64_t engine_waits_for(const struct engine *engine) {
     if (!settings_of(engine)->engine_strict || engine->group.events > 0) { return 0; }
     int due = pending_due(engine);
     for (int i = 0; i < due; i++) {
@@ -125,8 +120,7 @@ uint64_t engine_waits_for(const struct engine *engine)
 }
 
 /* Recorded: the newest announced version is in force from the next epoch on. */
-static void decide_recorded_version(struct engine *engine)
-{
+static void decide_recorded_version(struct engine *engine) {
     struct core_state *state = &engine->state;
     int done = 0;
     while (done < state->pending_count && state->pending[done].announced) {
@@ -136,13 +130,12 @@ static void decide_recorded_version(struct engine *engine)
     pending_drop(state, done);
 }
 
-/* ---- marks at the close ------------------------------------------------------------------------ */
+/* ---- marks at the close ---- */
 
 /* Recorded mode: cuts a batch at seq_hi and, when due, marks a version there. The row may have been
  * committed by an earlier epoch (an idle stream): then its marks are rewritten. */
 static enum status cut_batch(struct engine *engine, bool batch_due, bool version_due,
-                             struct epoch_decisions *decisions, struct error *err)
-{
+                             struct epoch_decisions *decisions, struct error *err) {
     struct core_state *state = &engine->state;
     if (version_due && state->seq <= state->version_seq) { version_due = false; }
     bool controls = state->control_count > 0 && state->seq > 0;
@@ -159,8 +152,7 @@ static enum status cut_batch(struct engine *engine, bool batch_due, bool version
 }
 
 static void fill_decisions(struct engine *engine, const struct engine_close *how,
-                           struct epoch_decisions *decisions)
-{
+                           struct epoch_decisions *decisions) {
     struct core_state *state = &engine->state;
     if (!settings_of(engine)->engine_strict) {
         decide_recorded_version(engine);
@@ -178,10 +170,9 @@ static void fill_decisions(struct engine *engine, const struct engine_close *how
     decisions->forgotten_count = engine->epoch.forgotten_count;
 }
 
-/* ---- digests and the chain --------------------------------------------------------------------- */
+/* ---- digests and the chain ---- */
 
-static enum status advance_digests(struct engine *engine, struct error *err)
-{
+static enum status advance_digests(struct engine *engine, struct error *err) {
     struct core_state *state = &engine->state;
     if (stage_entries(engine->doors.stage) == 0) { return STATUS_OK; } /* carried */
     enum status status = core_state_save_sums(state, engine->doors.stage, err);
@@ -196,12 +187,11 @@ static enum status advance_digests(struct engine *engine, struct error *err)
     return STATUS_OK;
 }
 
-/* ---- the record -------------------------------------------------------------------------------- */
+/* ---- the record ---- */
 
 /* The settings that affect outputs, into the record and META. */
 static enum status put_settings(struct engine *engine, struct settings_text *text,
-                                struct epoch_record *record, struct error *err)
-{
+                                struct epoch_record *record, struct error *err) {
     enum status status = settings_text_make(settings_of(engine), text, err);
     if (status != STATUS_OK) { return status; }
     record->settings = text->entries;
@@ -211,8 +201,7 @@ static enum status put_settings(struct engine *engine, struct settings_text *tex
 }
 
 static enum status start_positions(struct engine *engine, struct epoch_record *record,
-                                   struct position_record *start, uint32_t *partitions)
-{
+                                   struct position_record *start, uint32_t *partitions) {
     const struct core_state *state = &engine->state;
     record->start = start;
     record->start_count = state->position_count;
@@ -230,8 +219,7 @@ static enum status start_positions(struct engine *engine, struct epoch_record *r
 }
 
 static void fill_record(const struct engine *engine, const struct engine_close *how,
-                        struct epoch_record *record)
-{
+                        struct epoch_record *record) {
     const struct core_state *state = &engine->state;
     const struct epoch *epoch = &engine->epoch;
     record->shard = (uint32_t)settings_of(engine)->stream_shard;
@@ -260,8 +248,7 @@ static void fill_record(const struct engine *engine, const struct engine_close *
 
 /* Encodes the record, adds it as the last output and moves the chain on. */
 static enum status put_record(struct engine *engine, const struct epoch_record *record,
-                              struct error *err)
-{
+                              struct error *err) {
     buffer_reset(&engine->message);
     enum status status = outbound_epoch(record, &engine->message);
     if (status != STATUS_OK) {
@@ -272,15 +259,13 @@ static enum status put_record(struct engine *engine, const struct epoch_record *
     char key[16];
     int key_size = snprintf(key, sizeof(key), "%" PRIu32, record->shard);
     status = epoch_output_add(&engine->epoch, STREAM_LEDGER, (int32_t)record->shard, -1,
-                              span_make(key, (size_t)key_size), buffer_span(&engine->message),
-                              err);
+                              span_make(key, (size_t)key_size), buffer_span(&engine->message), err);
     if (status != STATUS_OK) { return status; }
     return core_state_save(&engine->state, engine->doors.stage, err);
 }
 
 enum status engine_close_epoch(struct engine *engine, const struct engine_close *how,
-                               struct error *err)
-{
+                               struct error *err) {
     assert(engine->follow == NULL);
     bool strict = settings_of(engine)->engine_strict;
     assert(!strict || engine->group.events == 0 || !engine_has_work(engine));
@@ -324,14 +309,12 @@ enum status engine_close_epoch(struct engine *engine, const struct engine_close 
     return put_record(engine, &record, err);
 }
 
-bool engine_has_work(const struct engine *engine)
-{
+bool engine_has_work(const struct engine *engine) {
     const struct epoch *epoch = &engine->epoch;
     return epoch->records > 0 || epoch->output_count > 0 || epoch->announced_count > 0;
 }
 
-enum status engine_begin(struct engine *engine, struct error *err)
-{
+enum status engine_begin(struct engine *engine, struct error *err) {
     (void)err;
     assert(engine->group.events == 0);
     catalogue_committed(engine->doors.catalogue);
@@ -340,19 +323,17 @@ enum status engine_begin(struct engine *engine, struct error *err)
     return STATUS_OK;
 }
 
-/* ---- following --------------------------------------------------------------------------------- */
+/* ---- following ---- */
 
 void engine_follow(struct engine *engine, const struct epoch_record *record,
-                   const uint8_t chain_after[SHA256_BYTES])
-{
+                   const uint8_t chain_after[SHA256_BYTES]) {
     assert(engine->epoch.records == 0 && engine->group.events == 0);
     engine->follow = record;
     engine->follow_group = 0;
     memcpy(engine->follow_chain, chain_after, SHA256_BYTES);
 }
 
-static void follow_announcements(struct core_state *state, const struct epoch_record *record)
-{
+static void follow_announcements(struct core_state *state, const struct epoch_record *record) {
     for (int i = 0; i < record->decisions.announced_count; i++) {
         const struct epoch_version *v = &record->decisions.announced[i];
         for (int j = 0; j < state->pending_count; j++) {
@@ -364,8 +345,7 @@ static void follow_announcements(struct core_state *state, const struct epoch_re
 }
 
 /* Settings that a followed record brings are in force from there on (META keeps them). */
-static enum status follow_settings(struct engine *engine, struct error *err)
-{
+static enum status follow_settings(struct engine *engine, struct error *err) {
     const struct epoch_record *record = engine->follow;
     if (record->setting_count == 0) { return STATUS_OK; }
     static _Thread_local struct settings_text text;
@@ -380,8 +360,7 @@ static enum status follow_settings(struct engine *engine, struct error *err)
     return settings_text_save(&text, engine->doors.stage, err);
 }
 
-static enum status follow_decisions(struct engine *engine, struct error *err)
-{
+static enum status follow_decisions(struct engine *engine, struct error *err) {
     const struct epoch_record *record = engine->follow;
     struct core_state *state = &engine->state;
     const struct epoch_decisions *d = &record->decisions;
@@ -394,14 +373,12 @@ static enum status follow_decisions(struct engine *engine, struct error *err)
         }
         decide_recorded_version(engine);
     }
-    state->rates =
-        (struct core_rates){d->lm_rate, d->eval_rate, d->eval_lm_rate, d->fast_share};
+    state->rates = (struct core_rates){d->lm_rate, d->eval_rate, d->eval_lm_rate, d->fast_share};
     state->in_force = d->in_force;
     return STATUS_OK;
 }
 
-static enum status follow_check(const struct engine *engine, struct error *err)
-{
+static enum status follow_check(const struct engine *engine, struct error *err) {
     const struct epoch_record *record = engine->follow;
     const struct core_state *state = &engine->state;
     const struct epoch *epoch = &engine->epoch;
@@ -432,8 +409,7 @@ static enum status follow_check(const struct engine *engine, struct error *err)
     return STATUS_OK;
 }
 
-enum status engine_close_followed(struct engine *engine, struct error *err)
-{
+enum status engine_close_followed(struct engine *engine, struct error *err) {
     assert(engine->follow != NULL);
     const struct epoch_record *record = engine->follow;
     struct core_state *state = &engine->state;

@@ -2,10 +2,10 @@
  *
  * engine.c - feeds records into the fold: one event, one step, in the order of the log.
  *
- * Why it exists: everything published follows from here, so this room has no clock, no randomness of
- * its own and no I/O; what it needs comes through engine_doors.
- * Failure: a bad record is a dead letter; anything else stops the epoch, of which nothing was visible.
- * Thread: core. */
+ * Why it exists: everything published follows from here, so this room has no clock, no randomness
+ * of its own and no I/O; what it needs comes through engine_doors.
+ * Failure: a bad record is a dead letter; anything else stops the epoch, of which nothing was
+ * visible. Thread: core. */
 #include "daemon/engine.h"
 
 #include <assert.h>
@@ -18,8 +18,7 @@
 #include "daemon/engine_parts.h"
 
 enum status engine_new(const struct engine_doors *doors, const struct core_state *state,
-                       struct engine **ret_engine, struct error *err)
-{
+                       struct engine **ret_engine, struct error *err) {
     assert(doors->settings != NULL && doors->stage != NULL && doors->ranker != NULL);
     struct engine *engine = memory_take_zeroed(1, sizeof(*engine));
     if (engine == NULL) { return error_set(err, STATUS_NO_MEMORY, "the engine"); }
@@ -51,8 +50,7 @@ fail:
     return status;
 }
 
-void engine_free(struct engine *engine)
-{
+void engine_free(struct engine *engine) {
     if (engine == NULL) { return; }
     group_free(engine);
     epoch_free(&engine->epoch);
@@ -63,24 +61,32 @@ void engine_free(struct engine *engine)
     memory_free(engine);
 }
 
-const struct core_state *engine_state(const struct engine *engine) { return &engine->state; }
+const struct core_state *engine_state(const struct engine *engine) {
+    return &engine->state;
+}
 
-const struct epoch *engine_epoch(const struct engine *engine) { return &engine->epoch; }
+const struct epoch *engine_epoch(const struct engine *engine) {
+    return &engine->epoch;
+}
 
-bool engine_at_boundary(const struct engine *engine) { return engine->group.events == 0; }
+bool engine_at_boundary(const struct engine *engine) {
+    return engine->group.events == 0;
+}
 
-void engine_set_lm_users(struct engine *engine, int users) { engine->lm_users = users; }
+void engine_set_lm_users(struct engine *engine, int users) {
+    engine->lm_users = users;
+}
 
-void engine_trim_below(struct engine *engine, uint64_t seq) { engine->trim_seq = seq; }
+void engine_trim_below(struct engine *engine, uint64_t seq) {
+    engine->trim_seq = seq;
+}
 
-const struct stream_position *engine_positions(const struct engine *engine, int *ret_count)
-{
+const struct stream_position *engine_positions(const struct engine *engine, int *ret_count) {
     *ret_count = engine->state.position_count;
     return engine->state.positions;
 }
 
-bool engine_take_set(struct engine *engine, char key[128], char value[CONFIG_TEXT_BYTES])
-{
+bool engine_take_set(struct engine *engine, char key[128], char value[CONFIG_TEXT_BYTES]) {
     if (!engine->set_waits) { return false; }
     memcpy(key, engine->set_key, sizeof(engine->set_key));
     memcpy(value, engine->set_value, sizeof(engine->set_value));
@@ -88,8 +94,7 @@ bool engine_take_set(struct engine *engine, char key[128], char value[CONFIG_TEX
     return true;
 }
 
-const char *engine_topic_name(const struct engine *engine, int topic)
-{
+const char *engine_topic_name(const struct engine *engine, int topic) {
     const struct settings *s = engine->doors.settings;
     const char *const names[STREAM_TOPIC_COUNT] = {
         s->topics_events,    s->topics_items,  s->topics_control, s->topics_predictions,
@@ -98,22 +103,19 @@ const char *engine_topic_name(const struct engine *engine, int topic)
     return names[topic];
 }
 
-void engine_take_version(struct engine *engine, uint64_t number)
-{
+void engine_take_version(struct engine *engine, uint64_t number) {
     if (engine->version != NULL && engine->version->number == number) { return; }
     struct version *version = engine->doors.version(engine->doors.context, number);
     if (engine->version != NULL) { version_give(engine->version); }
     engine->version = version;
 }
 
-double engine_dead_share(const struct engine *engine)
-{
+double engine_dead_share(const struct engine *engine) {
     if (engine->dead_seen < DEAD_WINDOW) { return 0; }
     return (double)engine->dead_sum / DEAD_WINDOW;
 }
 
-static void dead_note(struct engine *engine, bool dead)
-{
+static void dead_note(struct engine *engine, bool dead) {
     engine->dead_sum += (int)dead - engine->dead_ring[engine->dead_at];
     engine->dead_ring[engine->dead_at] = dead;
     engine->dead_at = (engine->dead_at + 1) % DEAD_WINDOW;
@@ -121,8 +123,7 @@ static void dead_note(struct engine *engine, bool dead)
 }
 
 /* True when an event of this type and strength is to be learned from. */
-static bool event_counts(const struct settings *settings, const struct event *event)
-{
+static bool event_counts(const struct settings *settings, const struct event *event) {
     if (event->has_strength && (double)event->strength < settings->events_min_strength) {
         return false;
     }
@@ -136,8 +137,7 @@ static bool event_counts(const struct settings *settings, const struct event *ev
     return false;
 }
 
-static float row_weight(const struct settings *settings, const struct event *event)
-{
+static float row_weight(const struct settings *settings, const struct event *event) {
     float weight = settings_type_weight(settings, event->type);
     if (settings->events_strength_weights_loss && event->has_strength) {
         weight *= event->strength;
@@ -145,16 +145,14 @@ static float row_weight(const struct settings *settings, const struct event *eve
     return isfinite(weight) && weight >= 0.0F ? weight : 0.0F;
 }
 
-static int compare_items(const void *a, const void *b)
-{
+static int compare_items(const void *a, const void *b) {
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
     return (x > y) - (x < y);
 }
 
 /* Decides from the sequence number what the row is used for, and writes the exclusions it needs. */
 static enum status sample_row(struct engine *engine, struct span user, struct training_row *row,
-                              struct error *err)
-{
+                              struct error *err) {
     uint64_t seed = (uint64_t)engine->doors.settings->train_seed;
     bool lm = engine->doors.settings->base_model_path[0] != '\0';
     if (lm && hash_unit(row->seq, SALT_LM, seed) < (double)row->lm_rate) {
@@ -169,7 +167,9 @@ static enum status sample_row(struct engine *engine, struct span user, struct tr
     enum status status =
         seen_load(engine->doors.stage, user, engine->seen_items, SEEN_MAX, &count, err);
     if (status != STATUS_OK) { return status; }
-    for (uint32_t i = 0; i < count; i++) { row->repeat |= engine->seen_items[i] == row->item; }
+    for (uint32_t i = 0; i < count; i++) {
+        row->repeat |= engine->seen_items[i] == row->item;
+    }
     if (row->repeat) { return STATUS_OK; }
     row->marks |= evaluate_lm ? TRAINING_EVALUATE | TRAINING_EVALUATE_LM : TRAINING_EVALUATE;
     qsort(engine->seen_items, count, sizeof(uint32_t), compare_items);
@@ -180,8 +180,7 @@ static enum status sample_row(struct engine *engine, struct span user, struct tr
 static enum status write_row(struct engine *engine, const struct stream_record *record,
                              const struct event *event, uint32_t item,
                              const struct sequence *sequence, struct training_row *row,
-                             struct error *err)
-{
+                             struct error *err) {
     const struct settings *settings = engine->doors.settings;
     const struct core_state *state = &engine->state;
     *row = (struct training_row){
@@ -212,8 +211,7 @@ static enum status write_row(struct engine *engine, const struct stream_record *
 /* One event that counts and is new: everything it changes. */
 static enum status apply_event(struct engine *engine, const struct stream_record *record,
                                const struct event *event, uint32_t item, uint64_t id_hash,
-                               struct sequence *sequence, struct error *err)
-{
+                               struct sequence *sequence, struct error *err) {
     const struct settings *settings = engine->doors.settings;
     struct stage *stage = engine->doors.stage;
     engine->state.seq++;
@@ -238,8 +236,7 @@ static enum status apply_event(struct engine *engine, const struct stream_record
 }
 
 static uint64_t event_id_hash(const struct engine *engine, const struct stream_record *record,
-                           const struct event *event)
-{
+                              const struct event *event) {
     uint64_t seed = (uint64_t)engine->doors.settings->train_seed;
     if (event->id.size > 0) { return hash64(event->id, seed); }
     uint64_t place = (uint64_t)record->topic << 32 | (uint32_t)record->partition;
@@ -247,8 +244,7 @@ static uint64_t event_id_hash(const struct engine *engine, const struct stream_r
 }
 
 static enum status feed_interaction(struct engine *engine, const struct stream_record *record,
-                                    const struct event *event, struct error *err)
-{
+                                    const struct event *event, struct error *err) {
     if (!event_counts(engine->doors.settings, event)) {
         engine->state.counts.filtered++;
         engine->epoch.filtered++;
@@ -269,8 +265,7 @@ static enum status feed_interaction(struct engine *engine, const struct stream_r
     return apply_event(engine, record, event, item, hash, &sequence, err);
 }
 
-static enum status feed_item(struct engine *engine, const struct event *event, struct error *err)
-{
+static enum status feed_item(struct engine *engine, const struct event *event, struct error *err) {
     uint32_t item;
     uint64_t from = engine->state.seq + 1;
     enum status status = catalogue_add(engine->doors.catalogue, event->item, from, &item, err);
@@ -286,8 +281,7 @@ static enum status feed_item(struct engine *engine, const struct event *event, s
 
 /* Puts a control in the queue for the next batch end. */
 static enum status queue_control(struct engine *engine, uint8_t mark, uint64_t argument,
-                                 struct error *err)
-{
+                                 struct error *err) {
     struct core_state *state = &engine->state;
     if (state->control_count == PENDING_CONTROLS_MAX) {
         return error_set(err, STATUS_MALFORMED, "more than %d control records wait for a batch end",
@@ -299,20 +293,18 @@ static enum status queue_control(struct engine *engine, uint8_t mark, uint64_t a
     return STATUS_OK;
 }
 
-static enum status hide_item(struct engine *engine, struct span item_id, struct error *err)
-{
+static enum status hide_item(struct engine *engine, struct span item_id, struct error *err) {
     uint32_t item;
     enum status status = catalogue_find(engine->doors.catalogue, item_id, &item, err);
     if (status != STATUS_OK) { return status; }
-    status = catalogue_set(engine->doors.catalogue, item, engine->state.seq + 1,
-                           span_make(NULL, 0), true, err);
+    status = catalogue_set(engine->doors.catalogue, item, engine->state.seq + 1, span_make(NULL, 0),
+                           true, err);
     if (status == STATUS_OK) { engine->hidden[item] = 1; }
     return status;
 }
 
 /* Forgets a user now: sequence, seen, published; the learner follows at the next batch end. */
-static enum status forget_user(struct engine *engine, struct span user, struct error *err)
-{
+static enum status forget_user(struct engine *engine, struct span user, struct error *err) {
     uint64_t key = hash64(user, (uint64_t)engine->doors.settings->train_seed);
     if (engine->epoch.forgotten_count == EPOCH_FORGOTTEN_MAX) {
         return error_set(err, STATUS_MALFORMED, "more than %d users to forget in one epoch",
@@ -328,8 +320,7 @@ static enum status forget_user(struct engine *engine, struct span user, struct e
 }
 
 static enum status feed_control(struct engine *engine, const struct event *event,
-                                struct error *err)
-{
+                                struct error *err) {
     bool strict = engine->doors.settings->engine_strict;
     enum status status = STATUS_OK;
     switch (event->command) {
@@ -358,8 +349,7 @@ static enum status feed_control(struct engine *engine, const struct event *event
 }
 
 static enum status dead_record(struct engine *engine, const struct stream_record *record,
-                               const char *reason, struct error *err)
-{
+                               const char *reason, struct error *err) {
     engine->state.counts.dead++;
     engine->epoch.dead++;
     dead_note(engine, true);
@@ -369,8 +359,7 @@ static enum status dead_record(struct engine *engine, const struct stream_record
 }
 
 static enum status feed_decoded(struct engine *engine, const struct stream_record *record,
-                                struct error *err)
-{
+                                struct error *err) {
     struct event event;
     const char *reason = NULL;
     enum status status = inbound_decode(engine->doors.inbound, record, &event, &reason, err);
@@ -395,8 +384,7 @@ static enum status feed_decoded(struct engine *engine, const struct stream_recor
 }
 
 enum status engine_feed(struct engine *engine, const struct stream_record *record,
-                        struct error *err)
-{
+                        struct error *err) {
     struct stream_position *position =
         core_state_position(&engine->state, record->topic, record->partition);
     if (position == NULL) {

@@ -43,7 +43,8 @@ struct engine_doors {
     /* The version with this number, one reference for the caller; NULL: not held (the group is then
      * folded without scoring). Strict mode may wait inside. */
     struct version *(*version)(void *context, uint64_t number);
-    /* Item-head log-probabilities (count, M) under a version; NULL when there is no language model. */
+    /* Item-head log-probabilities (count, M) under a version; NULL when there is no language
+     * model. */
     enum status (*score)(void *context, struct version *version,
                          const struct score_request *requests, int count, float *ret_logprobs,
                          struct error *err);
@@ -57,27 +58,28 @@ void engine_free(struct engine *engine);
 const struct core_state *engine_state(const struct engine *engine);
 const struct epoch *engine_epoch(const struct engine *engine);
 
-/* Folds one record of an input topic. A bad record becomes a dead letter (OK). AGAIN: close the epoch
- * first, then feed it again. Records below the position are dropped (OK). CORRUPT, NO_MEMORY, LIMIT,
- * and what scoring returns. */
+/* Folds one record of an input topic. A bad record becomes a dead letter (OK). AGAIN: close the
+ * epoch first, then feed it again. Records below the position are dropped (OK). CORRUPT, NO_MEMORY,
+ * LIMIT, and what scoring returns. */
 MUST_CHECK enum status engine_feed(struct engine *engine, const struct stream_record *record,
                                    struct error *err);
 /* True when no group is open: the epoch may be closed in strict mode. */
 bool engine_at_boundary(const struct engine *engine);
-/* Strict mode: the version that must be announced before the next record may be fed, + 1; else 0. */
+/* Strict mode: the version that must be announced before the next record may be fed, + 1; else
+ * 0. */
 uint64_t engine_waits_for(const struct engine *engine);
 /* Language-model users of the next groups (recorded mode; the caller knows what time allows). */
 void engine_set_lm_users(struct engine *engine, int users);
 /* Share of dead records among the last 10,000; 0 while fewer were seen. */
 double engine_dead_share(const struct engine *engine);
 
-/* A version the learner delivered (or rejected: version NULL): its manifest and chunks become outputs
- * of this epoch. path: the version's folder, to read its files from. */
+/* A version the learner delivered (or rejected: version NULL): its manifest and chunks become
+ * outputs of this epoch. path: the version's folder, to read its files from. */
 struct engine_announcement {
     uint64_t number;
     struct version *version; /* NULL: rejected */
     const char *path;
-    const char *reason;      /* rejected: why */
+    const char *reason; /* rejected: why */
     const char *numeric_profile;
     const char *base_model;
     const uint8_t *base_model_sha256; /* (32) */
@@ -87,17 +89,17 @@ MUST_CHECK enum status engine_announce(struct engine *engine,
                                        struct error *err);
 struct engine_close {
     uint8_t owner[OWNER_BYTES];
-    bool claim;              /* "here I am": nothing but the record */
-    bool batch_due;          /* recorded: cut a batch at seq_hi if rows wait */
-    bool version_due;        /* recorded: and make a version */
-    struct core_rates rates; /* recorded: from seq_hi+1 */
-    bool with_settings;      /* put the settings that affect outputs into the record */
-    const char *numeric_profile; /* put it into the record; NULL = not */
+    bool claim;                       /* "here I am": nothing but the record */
+    bool batch_due;                   /* recorded: cut a batch at seq_hi if rows wait */
+    bool version_due;                 /* recorded: and make a version */
+    struct core_rates rates;          /* recorded: from seq_hi+1 */
+    bool with_settings;               /* put the settings that affect outputs into the record */
+    const char *numeric_profile;      /* put it into the record; NULL = not */
     const uint8_t *base_model_sha256; /* (32) with the settings; NULL = none */
 };
-/* Ends the epoch: cuts the open group (recorded mode), applies decisions, computes digests, adds the
- * ledger's record as last output and writes the new state into the stage. *ret_chain is H of the
- * new epoch. Nothing is committed yet. */
+/* Ends the epoch: cuts the open group (recorded mode), applies decisions, computes digests, adds
+ * the ledger's record as last output and writes the new state into the stage. *ret_chain is H of
+ * the new epoch. Nothing is committed yet. */
 MUST_CHECK enum status engine_close_epoch(struct engine *engine, const struct engine_close *how,
                                           struct error *err);
 /* True when the epoch in progress holds anything worth a commit. */

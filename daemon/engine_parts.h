@@ -18,9 +18,9 @@
 enum sample_salt { SALT_EVALUATE = 1, SALT_EVALUATE_LM = 2, SALT_LM = 3 };
 
 struct group_user {
-    struct span user;      /* in group.arena */
+    struct span user; /* in group.arena */
     uint64_t user_key;
-    uint64_t seq;          /* of the user's last event in the group */
+    uint64_t seq; /* of the user's last event in the group */
     uint8_t topic;
     int32_t partition;
     int64_t offset;
@@ -36,13 +36,13 @@ struct group {
 
 /* Room for scoring one group: allocated once. */
 struct group_scratch {
-    struct sequence *sequences;     /* (G) */
-    uint32_t *exclude;              /* (G, seen) */
-    struct rank_request *requests;  /* (G) */
-    struct rank_list *lists;        /* (G) */
-    float *states;                  /* (G, E) */
-    float *logprobs;                /* (lm_users, items_max) */
-    struct span *titles;            /* (lm_users, history) */
+    struct sequence *sequences;    /* (G) */
+    uint32_t *exclude;             /* (G, seen) */
+    struct rank_request *requests; /* (G) */
+    struct rank_list *lists;       /* (G) */
+    float *states;                 /* (G, E) */
+    float *logprobs;               /* (lm_users, items_max) */
+    struct span *titles;           /* (lm_users, history) */
     struct score_request *score_requests;
 };
 
@@ -52,9 +52,9 @@ struct engine {
     struct epoch epoch;
     struct group group;
     struct group_scratch scratch;
-    uint8_t *hidden;              /* (items_max) one byte an item */
+    uint8_t *hidden; /* (items_max) one byte an item */
     int lm_users;
-    struct version *version;      /* in force, one reference; NULL: not held */
+    struct version *version;        /* in force, one reference; NULL: not held */
     uint8_t dead_ring[DEAD_WINDOW]; /* 1 = dead */
     int dead_at, dead_seen, dead_sum;
     uint64_t trim_seq;
@@ -63,7 +63,7 @@ struct engine {
     int follow_group;
     bool set_waits;
     char set_key[128], set_value[CONFIG_TEXT_BYTES];
-    struct buffer message;        /* scratch for one encoded output */
+    struct buffer message; /* scratch for one encoded output */
     uint32_t seen_items[SEEN_MAX];
 };
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * epoch.h - the epoch in progress: what was consumed, which groups were cut, what will be published.
+ * epoch.h - the epoch in progress: what was consumed, which groups were cut, what will be
+ * published.
  *
- *   record ─▶ runs [(topic, partition, lo, hi, crc)]     one per uninterrupted stretch of a partition
+ *   record ─▶ runs [(topic, partition, lo, hi, crc)]     one a stretch of a partition
  *   group  ─▶ groups [(seq_hi, users, lm_users, fast_users)]
- *   output ─▶ one byte buffer + index: key, value, headers; published in this order, ledger last
+ *   output ─▶ one byte buffer + index: key, value, headers; in this order, ledger last
  *
  * Nothing here touches the stream or LMDB; the commit room (commit.h) does both.
  */
@@ -29,25 +30,25 @@ struct epoch_output {
     enum stream_topic topic;
     int32_t partition;
     int64_t timestamp_ms;
-    size_t key, key_size;     /* offset in `bytes`, and size; key_size 0 = no key */
+    size_t key, key_size; /* offset in `bytes`, and size; key_size 0 = no key */
     size_t value, value_size;
-    size_t header_name[STREAM_HEADERS_MAX];  /* offsets of NUL-terminated names */
+    size_t header_name[STREAM_HEADERS_MAX]; /* offsets of NUL-terminated names */
     size_t header_value[STREAM_HEADERS_MAX], header_value_size[STREAM_HEADERS_MAX];
     int header_count;
 };
 
 struct epoch {
-    struct epoch_run *runs;       /* owns, EPOCH_RUNS_MAX */
+    struct epoch_run *runs; /* owns, EPOCH_RUNS_MAX */
     int run_count;
-    struct epoch_group *groups;   /* owns, EPOCH_GROUPS_MAX */
+    struct epoch_group *groups; /* owns, EPOCH_GROUPS_MAX */
     int group_count;
     struct buffer bytes;          /* owns; of outputs */
     struct epoch_output *outputs; /* owns; grows */
     int output_count, output_capacity;
     uint64_t applied, duplicate, dead, filtered, other;
     uint64_t predictions, dead_letters, metrics_records;
-    uint64_t records;             /* consumed */
-    uint64_t seq_lo;              /* seq_hi of the epoch before + 1 */
+    uint64_t records; /* consumed */
+    uint64_t seq_lo;  /* seq_hi of the epoch before + 1 */
     struct epoch_version announced[EPOCH_ANNOUNCED_MAX];
     int announced_count;
     uint64_t forgotten[EPOCH_FORGOTTEN_MAX];
@@ -71,8 +72,8 @@ MUST_CHECK enum status epoch_output_add(struct epoch *epoch, enum stream_topic t
                                         int32_t partition, int64_t timestamp_ms, struct span key,
                                         struct span value, struct error *err);
 /* Adds a header to the output added last. LIMIT beyond STREAM_HEADERS_MAX. */
-MUST_CHECK enum status epoch_output_header(struct epoch *epoch, const char *name,
-                                           struct span value, struct error *err);
+MUST_CHECK enum status epoch_output_header(struct epoch *epoch, const char *name, struct span value,
+                                           struct error *err);
 /* The output at index as the stream port takes it; headers has room for STREAM_HEADERS_MAX.
  * borrows: until the next add. */
 void epoch_output_get(const struct epoch *epoch, int index, struct stream_header *headers,

@@ -2,8 +2,8 @@
  *
  * evaluator.c - live evaluation: was the item in the list last published for the user?
  *
- * Why it exists: the one figure that users feel. It is a fold like any other, so it is exact after a
- * kill and checked by the evaluation digest (PROTOCOL.md).
+ * Why it exists: the one figure that users feel. It is a fold like any other, so it is exact after
+ * a kill and checked by the evaluation digest (PROTOCOL.md).
  * Rule: a list that already knew an event of the same or a later time is not evaluated (MODEL.md,
  * Evaluation on the stream (a)). Sums, not means: NDCG with one relevant item is 1/log2(1 + rank).
  * Thread: core. */
@@ -12,8 +12,7 @@
 #include "daemon/engine_parts.h"
 
 enum status evaluate_live(struct engine *engine, struct span user, uint32_t item, int64_t time_ms,
-                          struct error *err)
-{
+                          struct error *err) {
     struct published published;
     enum status status = published_load(engine->doors.stage, user, &published, err);
     if (status == STATUS_NOT_FOUND) { return STATUS_OK; }
@@ -23,7 +22,9 @@ enum status evaluate_live(struct engine *engine, struct span user, uint32_t item
     struct live_sums *live = &engine->state.live;
     live->count++;
     uint32_t index = 0;
-    while (index < published.count && published.items[index] != item) { index++; }
+    while (index < published.count && published.items[index] != item) {
+        index++;
+    }
     if (index == published.count) { return STATUS_OK; }
     live->mrr += 1.0 / (index + 1);
     live->hit_1 += index < 1;

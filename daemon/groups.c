@@ -19,13 +19,11 @@
 
 #define GROUP_ID_BYTES 512u /* arena room a user: the id and its alignment */
 
-static int group_size(const struct engine *engine)
-{
+static int group_size(const struct engine *engine) {
     return (int)engine->doors.settings->predict_group_events;
 }
 
-enum status group_init(struct engine *engine, struct error *err)
-{
+enum status group_init(struct engine *engine, struct error *err) {
     const struct settings *s = engine->doors.settings;
     struct group_scratch *scratch = &engine->scratch;
     size_t G = (size_t)group_size(engine);
@@ -38,7 +36,7 @@ enum status group_init(struct engine *engine, struct error *err)
     scratch->exclude = MEMORY_TAKE_ARRAY(uint32_t, G * (size_t)(s->state_seen + 1));
     scratch->requests = MEMORY_TAKE_ARRAY(struct rank_request, G);
     scratch->lists = MEMORY_TAKE_ARRAY(struct rank_list, G);
-    scratch->states = MEMORY_TAKE_ARRAY(float, G * (size_t)s->sasrec_width);
+    scratch->states = MEMORY_TAKE_ARRAY(float, G *(size_t)s->sasrec_width);
     scratch->titles = MEMORY_TAKE_ARRAY(struct span, (lm + 1) * (size_t)s->ilora_history);
     scratch->score_requests = MEMORY_TAKE_ARRAY(struct score_request, lm + 1);
     scratch->logprobs = MEMORY_TAKE_ARRAY(float, (lm + 1) * (size_t)s->state_items_max);
@@ -50,8 +48,7 @@ enum status group_init(struct engine *engine, struct error *err)
     return STATUS_OK;
 }
 
-void group_free(struct engine *engine)
-{
+void group_free(struct engine *engine) {
     struct group_scratch *scratch = &engine->scratch;
     arena_free(&engine->group.arena);
     memory_free(engine->group.users);
@@ -65,15 +62,13 @@ void group_free(struct engine *engine)
     memory_free(scratch->logprobs);
 }
 
-static void group_reset(struct group *group)
-{
+static void group_reset(struct group *group) {
     group->user_count = 0;
     group->events = 0;
     arena_reset(&group->arena);
 }
 
-static bool group_is_complete(const struct engine *engine)
-{
+static bool group_is_complete(const struct engine *engine) {
     if (engine->group.events == 0) { return false; }
     if (engine->follow != NULL) {
         return engine->follow_group < engine->follow->group_count &&
@@ -83,8 +78,7 @@ static bool group_is_complete(const struct engine *engine)
 }
 
 enum status group_note(struct engine *engine, struct span user, const struct training_row *row,
-                       struct error *err)
-{
+                       struct error *err) {
     struct group *group = &engine->group;
     assert(group->events < group_size(engine));
     int index = 0;
@@ -111,8 +105,7 @@ enum status group_note(struct engine *engine, struct span user, const struct tra
 }
 
 /* Sequences and exclusions of the group's users, and what the ranker is asked. */
-static enum status prepare_requests(struct engine *engine, struct error *err)
-{
+static enum status prepare_requests(struct engine *engine, struct error *err) {
     const struct settings *s = engine->doors.settings;
     struct group_scratch *scratch = &engine->scratch;
     size_t seen_max = (size_t)s->state_seen + 1;
@@ -146,8 +139,7 @@ static enum status prepare_requests(struct engine *engine, struct error *err)
 }
 
 /* How many users which model scores: recorded, or decided now. */
-static void decide_users(const struct engine *engine, struct epoch_group *cut)
-{
+static void decide_users(const struct engine *engine, struct epoch_group *cut) {
     int users = engine->group.user_count;
     if (engine->follow != NULL) {
         *cut = engine->follow->groups[engine->follow_group];
@@ -156,8 +148,7 @@ static void decide_users(const struct engine *engine, struct epoch_group *cut)
     const struct settings *s = engine->doors.settings;
     int fast = (int)ceil(engine->state.rates.fast_share * users);
     int lm = s->engine_strict ? (int)s->predict_lm_users : engine->lm_users;
-    if (engine->version == NULL || engine->version->params == NULL ||
-        engine->doors.score == NULL) {
+    if (engine->version == NULL || engine->version->params == NULL || engine->doors.score == NULL) {
         lm = 0;
     }
     if (lm > s->predict_lm_users) { lm = (int)s->predict_lm_users; }
@@ -170,8 +161,7 @@ static void decide_users(const struct engine *engine, struct epoch_group *cut)
 }
 
 /* Item-head log-probabilities of the first `count` users. */
-static enum status score_with_language_model(struct engine *engine, int count, struct error *err)
-{
+static enum status score_with_language_model(struct engine *engine, int count, struct error *err) {
     const struct settings *s = engine->doors.settings;
     struct group_scratch *scratch = &engine->scratch;
     size_t E = (size_t)s->sasrec_width, S = (size_t)s->ilora_history;
@@ -182,8 +172,7 @@ static enum status score_with_language_model(struct engine *engine, int count, s
         struct span *titles = scratch->titles + (size_t)i * S;
         for (uint32_t j = 0; j < kept; j++) {
             struct catalogue_item item;
-            enum status status =
-                catalogue_get(engine->doors.catalogue, history[j], &item, err);
+            enum status status = catalogue_get(engine->doors.catalogue, history[j], &item, err);
             if (status != STATUS_OK) { return status; }
             titles[j] = item.title;
         }
@@ -194,8 +183,8 @@ static enum status score_with_language_model(struct engine *engine, int count, s
                                    .state = scratch->states + (size_t)i * E};
     }
     enum status status =
-        engine->doors.score(engine->doors.context, engine->version, scratch->score_requests,
-                            count, scratch->logprobs, err);
+        engine->doors.score(engine->doors.context, engine->version, scratch->score_requests, count,
+                            scratch->logprobs, err);
     if (status != STATUS_OK) { return status; }
     size_t M = (size_t)engine->version->fast->items;
     for (int i = 0; i < count; i++) {
@@ -204,16 +193,15 @@ static enum status score_with_language_model(struct engine *engine, int count, s
     return STATUS_OK;
 }
 
-static enum status score(struct engine *engine, const struct epoch_group *cut, struct error *err)
-{
+static enum status score(struct engine *engine, const struct epoch_group *cut, struct error *err) {
     struct group_scratch *scratch = &engine->scratch;
     struct fast_model *fast = engine->version->fast;
     struct ranker *ranker = engine->doors.ranker;
     size_t E = (size_t)engine->doors.settings->sasrec_width;
     int fast_users = (int)cut->fast_users, lm_users = (int)cut->lm_users;
     if (fast_users > 0) {
-        enum status status = ranker_states(ranker, fast, scratch->requests, fast_users,
-                                           scratch->states, err);
+        enum status status =
+            ranker_states(ranker, fast, scratch->requests, fast_users, scratch->states, err);
         if (status != STATUS_OK) { return status; }
     }
     for (int i = 0; i < fast_users; i++) {
@@ -229,14 +217,14 @@ static enum status score(struct engine *engine, const struct epoch_group *cut, s
 }
 
 static enum status publish_user(struct engine *engine, int index, const struct epoch_group *cut,
-                                struct error *err)
-{
+                                struct error *err) {
     const struct group_user *user = &engine->group.users[index];
     const struct rank_list *list = &engine->scratch.lists[index];
     const struct sequence *sequence = &engine->scratch.sequences[index];
     uint8_t tier = index < (int)cut->lm_users ? 2 : index < (int)cut->fast_users ? 1 : 0;
     static const char *const tiers[] = {"popular", "fast", "ilora"};
-    if (list->count == 0) { return STATUS_OK; } /* a version that knows no item has nothing to say */
+    /* a version that knows no item has nothing to say */
+    if (list->count == 0) { return STATUS_OK; }
 
     struct published published = {.version = engine->version->number,
                                   .newest_ms = INT64_MIN,
@@ -244,9 +232,7 @@ static enum status publish_user(struct engine *engine, int index, const struct e
                                   .tier = tier};
     memcpy(published.items, list->items, (size_t)list->count * sizeof(uint32_t));
     for (uint32_t i = 0; i < sequence->count; i++) {
-        if (sequence->times[i] > published.newest_ms) {
-            published.newest_ms = sequence->times[i];
-        }
+        if (sequence->times[i] > published.newest_ms) { published.newest_ms = sequence->times[i]; }
     }
     enum status status = published_save(engine->doors.stage, user->user, &published, err);
     if (status != STATUS_OK) { return status; }
@@ -254,23 +240,21 @@ static enum status publish_user(struct engine *engine, int index, const struct e
 }
 
 /* Without its version a group's users have no published list: their next event is not evaluated. */
-static enum status fold_unscored(struct engine *engine, struct error *err)
-{
+static enum status fold_unscored(struct engine *engine, struct error *err) {
     if (engine->doors.settings->engine_strict) { /* given up while the replay makes it again */
         return error_set(err, STATUS_AGAIN, "version %llu is not held yet",
                          (unsigned long long)engine->state.in_force);
     }
     engine->state.evaluation_carried = true;
     for (int i = 0; i < engine->group.user_count; i++) {
-        enum status status = stage_delete(engine->doors.stage, STORE_PUBLISHED,
-                                          engine->group.users[i].user, err);
+        enum status status =
+            stage_delete(engine->doors.stage, STORE_PUBLISHED, engine->group.users[i].user, err);
         if (status != STATUS_OK) { return status; }
     }
     return STATUS_OK;
 }
 
-enum status group_close(struct engine *engine, struct error *err)
-{
+enum status group_close(struct engine *engine, struct error *err) {
     if (engine->group.events == 0) { return STATUS_OK; }
     engine_take_version(engine, engine->state.in_force);
     struct epoch_group cut;
@@ -286,8 +270,10 @@ enum status group_close(struct engine *engine, struct error *err)
             status = publish_user(engine, i, &cut, err);
         }
     }
-    if (status != STATUS_OK) { return error_wrap(err, "scoring the group that ends at %llu",
-                                                 (unsigned long long)engine->state.seq); }
+    if (status != STATUS_OK) {
+        return error_wrap(err, "scoring the group that ends at %llu",
+                          (unsigned long long)engine->state.seq);
+    }
     if (engine->follow != NULL) { engine->follow_group++; }
     status = epoch_group_add(&engine->epoch, &cut, err);
     if (status != STATUS_OK) { return status; }

@@ -45,7 +45,7 @@ struct answer {
     struct buffer body; /* owns */
 };
 
-/* ---- answers --------------------------------------------------------------------------------- */
+/* ---- answers ---- */
 
 static unsigned code_of(enum status status) {
     switch (status) {
@@ -168,7 +168,7 @@ static void answer_url(struct http *http, struct MHD_Connection *connection, con
     }
 }
 
-/* ---- libmicrohttpd --------------------------------------------------------------------------- */
+/* ---- libmicrohttpd ---- */
 
 static enum MHD_Result send_answer(struct MHD_Connection *connection, struct answer *answer) {
     static const char policy[] =
@@ -223,7 +223,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     return result;
 }
 
-/* ---- listening ------------------------------------------------------------------------------- */
+/* ---- listening ---- */
 
 static enum status listen_ip(struct http *http, const struct listen_address *listen, int fd,
                              struct error *err) {

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * learner_keep.c - folders of versions and checkpoints: made whole, kept while needed, removed after.
+ * learner_keep.c - folders of versions and checkpoints: made whole, kept while needed, removed
+ * after.
  *
  *   <state>/versions/<number>/     immutable once renamed into place; announced in a later epoch
  *   <state>/checkpoints/<seq>/     the newest two are kept
  *
- * Why it exists: a crash must leave either no folder or a whole one, and what is announced must stay
- * while anybody may need it (PROTOCOL.md, Keeping).
+ * Why it exists: a crash must leave either no folder or a whole one, and what is announced must
+ * stay while anybody may need it (PROTOCOL.md, Keeping).
  * Thread: learner. */
 #include <assert.h>
 #include <inttypes.h>
@@ -19,22 +20,20 @@
 
 static enum status folder_path(const struct learner_thread *t, const char *kind, uint64_t number,
                                const char *suffix, char path[FILE_PATH_BYTES_MAX],
-                               struct error *err)
-{
+                               struct error *err) {
     char name[64];
     (void)snprintf(name, sizeof(name), "%s/%" PRIu64 "%s", kind, number, suffix); /* short */
     return path_join(path, t->state_path, name, err);
 }
 
 enum status learner_thread_version_path(const char *state_path, uint64_t number, char *path,
-                                        struct error *err)
-{
+                                        struct error *err) {
     char name[64];
     (void)snprintf(name, sizeof(name), "versions/%" PRIu64, number); /* short */
     return path_join(path, state_path, name, err);
 }
 
-/* ---- listing ----------------------------------------------------------------------------------- */
+/* ---- listing ---- */
 
 #define FOLDERS_MAX 4096
 
@@ -44,15 +43,13 @@ struct folder_list {
     const char *root;
 };
 
-static int compare_numbers(const void *a, const void *b)
-{
+static int compare_numbers(const void *a, const void *b) {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     return (x > y) - (x < y);
 }
 
 /* A folder named by digits; anything ending in .tmp is a leftover and goes. */
-static enum status list_entry(void *context, const char *name, bool is_dir, struct error *err)
-{
+static enum status list_entry(void *context, const char *name, bool is_dir, struct error *err) {
     struct folder_list *list = context;
     size_t length = strlen(name);
     if (length > 4 && strcmp(name + length - 4, ".tmp") == 0) {
@@ -65,14 +62,15 @@ static enum status list_entry(void *context, const char *name, bool is_dir, stru
         return error_set(err, STATUS_LIMIT, "'%s' holds more than %d folders", list->root,
                          FOLDERS_MAX);
     }
-    list->numbers[list->count] = strtoull(name, NULL, 10); /* digits, checked above */
+    int64_t number = 0;
+    if (!span_integer(span_of(name), &number)) { return STATUS_OK; } /* not a number of ours */
+    list->numbers[list->count] = (uint64_t)number;
     list->count++;
     return STATUS_OK;
 }
 
 static enum status list_folders(const struct learner_thread *t, const char *kind,
-                                struct folder_list *list, struct error *err)
-{
+                                struct folder_list *list, struct error *err) {
     char root[FILE_PATH_BYTES_MAX];
     enum status status = path_join(root, t->state_path, kind, err);
     if (status != STATUS_OK) { return status; }
@@ -85,8 +83,7 @@ static enum status list_folders(const struct learner_thread *t, const char *kind
     return STATUS_OK;
 }
 
-enum status learner_keep_prepare(struct learner_thread *t, struct error *err)
-{
+enum status learner_keep_prepare(struct learner_thread *t, struct error *err) {
     static const char *const kinds[] = {"versions", "checkpoints"};
     for (int i = 0; i < 2; i++) {
         char root[FILE_PATH_BYTES_MAX];
@@ -101,11 +98,10 @@ enum status learner_keep_prepare(struct learner_thread *t, struct error *err)
     return STATUS_OK;
 }
 
-/* ---- versions ---------------------------------------------------------------------------------- */
+/* ---- versions ---- */
 
 enum status learner_keep_load(struct learner_thread *t, uint64_t number,
-                              struct version **ret_version, struct error *err)
-{
+                              struct version **ret_version, struct error *err) {
     char path[FILE_PATH_BYTES_MAX];
     enum status status = folder_path(t, "versions", number, "", path, err);
     if (status != STATUS_OK) { return status; }
@@ -118,8 +114,7 @@ enum status learner_keep_load(struct learner_thread *t, uint64_t number,
 
 /* The folder was there: the version made again must be the same. */
 static enum status compare_held(struct learner_thread *t, uint64_t number, const char *made_path,
-                                struct version **version, struct error *err)
-{
+                                struct version **version, struct error *err) {
     struct version *held;
     enum status status = dir_remove(made_path, err);
     if (status != STATUS_OK) { return status; }
@@ -141,8 +136,7 @@ static enum status compare_held(struct learner_thread *t, uint64_t number, const
 }
 
 enum status learner_keep_version(struct learner_thread *t, uint64_t number,
-                                 struct version **ret_version, struct error *err)
-{
+                                 struct version **ret_version, struct error *err) {
     char path[FILE_PATH_BYTES_MAX], temporary[FILE_PATH_BYTES_MAX];
     enum status status = folder_path(t, "versions", number, "", path, err);
     if (status == STATUS_OK) {
@@ -151,9 +145,9 @@ enum status learner_keep_version(struct learner_thread *t, uint64_t number,
     if (status == STATUS_OK) { status = dir_remove(temporary, err); }
     if (status != STATUS_OK) { return status; }
     struct version *version;
-    status = learner_make_version(t->learner, number, temporary, t->identity.numeric_profile,
-                                  t->identity.base_model, t->identity.base_model_sha256, &version,
-                                  err);
+    status =
+        learner_make_version(t->learner, number, temporary, t->identity.numeric_profile,
+                             t->identity.base_model, t->identity.base_model_sha256, &version, err);
     if (status != STATUS_OK) { return error_wrap(err, "making version %" PRIu64, number); }
     if (file_exists(path)) {
         status = compare_held(t, number, temporary, &version, err);
@@ -168,10 +162,9 @@ enum status learner_keep_version(struct learner_thread *t, uint64_t number,
     return STATUS_OK;
 }
 
-/* ---- checkpoints ------------------------------------------------------------------------------- */
+/* ---- checkpoints ---- */
 
-static enum status trim_versions(struct learner_thread *t, struct error *err)
-{
+static enum status trim_versions(struct learner_thread *t, struct error *err) {
     struct folder_list list;
     enum status status = list_folders(t, "versions", &list, err);
     if (status != STATUS_OK) { return status; }
@@ -188,8 +181,7 @@ static enum status trim_versions(struct learner_thread *t, struct error *err)
     return STATUS_OK;
 }
 
-static enum status trim_checkpoints(struct learner_thread *t, struct error *err)
-{
+static enum status trim_checkpoints(struct learner_thread *t, struct error *err) {
     struct folder_list list;
     enum status status = list_folders(t, "checkpoints", &list, err);
     if (status != STATUS_OK) { return status; }
@@ -207,8 +199,7 @@ static enum status trim_checkpoints(struct learner_thread *t, struct error *err)
     return STATUS_OK;
 }
 
-enum status learner_keep_checkpoint(struct learner_thread *t, struct error *err)
-{
+enum status learner_keep_checkpoint(struct learner_thread *t, struct error *err) {
     uint64_t seq = learner_seq(t->learner);
     char path[FILE_PATH_BYTES_MAX], temporary[FILE_PATH_BYTES_MAX];
     enum status status = folder_path(t, "checkpoints", seq, "", path, err);
@@ -229,8 +220,7 @@ enum status learner_keep_checkpoint(struct learner_thread *t, struct error *err)
     return status == STATUS_OK ? trim_versions(t, err) : status;
 }
 
-enum status learner_keep_restore(struct learner_thread *t, struct error *err)
-{
+enum status learner_keep_restore(struct learner_thread *t, struct error *err) {
     struct folder_list list;
     enum status status = list_folders(t, "checkpoints", &list, err);
     if (status != STATUS_OK) { return status; }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * learner_open.c - what the learner's thread owns: backends, base model, tokenizer, learner; and how
- * the learner asks for rows and titles.
+ * learner_open.c - what the learner's thread owns: backends, base model, tokenizer, learner; and
+ * how the learner asks for rows and titles.
  *
- * Why it exists: opening is long, fails in many ways and must name the file and the setting; the loop
- * is short and must not.
+ * Why it exists: opening is long, fails in many ways and must name the file and the setting; the
+ * loop is short and must not.
  * Thread: learner. */
 #include <assert.h>
 #include <inttypes.h>
@@ -20,12 +20,11 @@
 
 #define PROFILE_BYTES_MAX 4096u
 
-/* ---- the catalogue as of a sequence number, from the reader ------------------------------------- */
+/* ---- the catalogue as of a sequence number, from the reader ---- */
 
 /* Items known at seq: the numbers given so far whose first row is not younger. Numbers are given in
  * order, so a binary search finds the first one that did not exist. */
-static enum status items_count(void *context, uint64_t seq, int *ret_count, struct error *err)
-{
+static enum status items_count(void *context, uint64_t seq, int *ret_count, struct error *err) {
     struct learner_thread *t = context;
     struct span key, value;
     enum status status = store_last(t->reader, STORE_ITEMS, &key, &value, err);
@@ -51,8 +50,7 @@ static enum status items_count(void *context, uint64_t seq, int *ret_count, stru
 }
 
 static enum status item_title(void *context, uint32_t item, uint64_t seq, struct span *ret_title,
-                              struct error *err)
-{
+                              struct error *err) {
     struct learner_thread *t = context;
     struct catalogue_item row;
     enum status status = catalogue_read(t->reader, item, seq, &row, err);
@@ -67,25 +65,21 @@ struct change_visit {
 };
 
 static enum status visit_change(void *context, uint32_t item, const struct catalogue_item *row,
-                                struct error *err)
-{
+                                struct error *err) {
     const struct change_visit *change = context;
     return change->visit(change->context, item, row->title, err);
 }
 
 static enum status item_changes(void *context, uint64_t after, uint64_t upto,
-                                enum status (*visit)(void *, uint32_t, struct span,
-                                                     struct error *),
-                                void *visit_context, struct error *err)
-{
+                                enum status (*visit)(void *, uint32_t, struct span, struct error *),
+                                void *visit_context, struct error *err) {
     struct learner_thread *t = context;
     struct change_visit change = {visit, visit_context};
     return catalogue_changes(t->reader, after, upto, visit_change, &change, err);
 }
 
 static enum status row_exclusions(void *context, uint64_t seq, uint32_t *items, int max,
-                                  int *ret_count, struct error *err)
-{
+                                  int *ret_count, struct error *err) {
     struct learner_thread *t = context;
     uint32_t count = 0;
     enum status status =
@@ -94,10 +88,9 @@ static enum status row_exclusions(void *context, uint64_t seq, uint32_t *items, 
     return status;
 }
 
-/* ---- opening ----------------------------------------------------------------------------------- */
+/* ---- opening ---- */
 
-static enum precision choose_precision(const struct settings *s)
-{
+static enum precision choose_precision(const struct settings *s) {
     switch (s->device_precision) {
     case PRECISION_CHOICE_F32: return PRECISION_F32;
     case PRECISION_CHOICE_BF16: return PRECISION_BF16;
@@ -105,8 +98,7 @@ static enum precision choose_precision(const struct settings *s)
     }
 }
 
-static enum status open_base_model(struct learner_thread *t, struct error *err)
-{
+static enum status open_base_model(struct learner_thread *t, struct error *err) {
     const struct settings *s = t->settings;
     enum status status = checkpoint_open(s->base_model_path, &t->checkpoint, err);
     if (status != STATUS_OK) { return status; }
@@ -133,8 +125,7 @@ static enum status open_base_model(struct learner_thread *t, struct error *err)
 }
 
 /* What must be equal for the same rows to give the same bytes. */
-static enum status make_profile(struct learner_thread *t, struct error *err)
-{
+static enum status make_profile(struct learner_thread *t, struct error *err) {
     static _Thread_local struct settings_text text;
     enum status status = settings_text_make(t->settings, &text, err);
     if (status != STATUS_OK) { return status; }
@@ -147,8 +138,7 @@ static enum status make_profile(struct learner_thread *t, struct error *err)
 }
 
 /* Compares with the profile of the last start and remembers this one. */
-static enum status note_profile(struct learner_thread *t, struct error *err)
-{
+static enum status note_profile(struct learner_thread *t, struct error *err) {
     char path[FILE_PATH_BYTES_MAX];
     enum status status = path_join(path, t->state_path, "profile", err);
     if (status != STATUS_OK) { return status; }
@@ -165,8 +155,7 @@ static enum status note_profile(struct learner_thread *t, struct error *err)
     return file_replace(path, now, err);
 }
 
-static enum status open_learner(struct learner_thread *t, struct error *err)
-{
+static enum status open_learner(struct learner_thread *t, struct error *err) {
     const struct model_description *d =
         t->checkpoint != NULL ? checkpoint_description(t->checkpoint) : NULL;
     bool item_tokens = t->template != NULL && prompt_template_has_item_tokens(t->template) != 0;
@@ -181,8 +170,7 @@ static enum status open_learner(struct learner_thread *t, struct error *err)
                        &t->catalogue, &t->learner, err);
 }
 
-enum status learner_parts_open(struct learner_thread *t, struct error *err)
-{
+enum status learner_parts_open(struct learner_thread *t, struct error *err) {
     const struct settings *s = t->settings;
     int threads = (int)s->device_threads;
     if (threads == 0) { threads = (int)sysconf(_SC_NPROCESSORS_ONLN); }
@@ -205,8 +193,7 @@ enum status learner_parts_open(struct learner_thread *t, struct error *err)
     return status;
 }
 
-void learner_parts_close(struct learner_thread *t)
-{
+void learner_parts_close(struct learner_thread *t) {
     learner_free(t->learner);
     base_model_free(t->base);
     prompt_template_close(t->template);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * learner_parts.h - the inside of the learner's thread, shared by its rooms only: learner_thread.c
- * (loop, jobs), learner_open.c (what it owns), learner_keep.c (folders of versions and checkpoints).
+ * (loop, jobs), learner_open.c (what it owns), learner_keep.c (folders of versions and
+ * checkpoints).
  */
 #ifndef DAEMON_LEARNER_PARTS_H
 #define DAEMON_LEARNER_PARTS_H
@@ -36,21 +37,21 @@ struct learner_thread {
     struct tokenizer *tokenizer;
     struct prompt_template *template;
     struct learner *learner;
-    struct store_reader *reader;      /* rows and titles of a batch */
+    struct store_reader *reader; /* rows and titles of a batch */
     struct learner_catalogue catalogue;
-    struct training_row *rows;        /* owns, BATCH_EVENTS_MAX */
+    struct training_row *rows; /* owns, BATCH_EVENTS_MAX */
     struct learner_identity identity;
-    bool profile_changed;             /* versions held were made on another numeric profile */
-    uint64_t replay_to;               /* rows up to here are replayed: were there at start */
-    uint64_t version_obeyed;          /* last version whose mark was obeyed, rejected ones too */
+    bool profile_changed;    /* versions held were made on another numeric profile */
+    uint64_t replay_to;      /* rows up to here are replayed: were there at start */
+    uint64_t version_obeyed; /* last version whose mark was obeyed, rejected ones too */
     int versions_since_checkpoint;
-    bool in_batch;                    /* a job that comes now must leave the reader alone */
+    bool in_batch; /* a job that comes now must leave the reader alone */
     uint64_t lm_rows, lm_tokens;
 
     /* under lock */
     pthread_mutex_t lock;
-    pthread_cond_t wake;              /* the learner sleeps on it */
-    pthread_cond_t answer;            /* others sleep on it */
+    pthread_cond_t wake;   /* the learner sleeps on it */
+    pthread_cond_t answer; /* others sleep on it */
     bool opened, failed, stopping;
     int64_t stop_budget_us;
     struct error failure;
@@ -76,8 +77,8 @@ MUST_CHECK enum status learner_parts_open(struct learner_thread *t, struct error
 void learner_parts_close(struct learner_thread *t);
 
 /* learner_keep.c */
-/* Makes the version with this number from the learner's state, publishes its folder and returns it; a
- * folder that is there already is compared. */
+/* Makes the version with this number from the learner's state, publishes its folder and returns it;
+ * a folder that is there already is compared. */
 MUST_CHECK enum status learner_keep_version(struct learner_thread *t, uint64_t number,
                                             struct version **ret_version, struct error *err);
 MUST_CHECK enum status learner_keep_load(struct learner_thread *t, uint64_t number,

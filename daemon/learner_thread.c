@@ -2,10 +2,10 @@
  *
  * learner_thread.c - the learner's loop: jobs of the core first, then the next batch of the log.
  *
- * Why it exists: training takes seconds and scoring must not wait that long; both need the device, so
- * one thread owns it and takes scoring jobs between micro-batches.
- * Rule: the loop is a function of the training log. A mark that was put on the last row after its batch
- * was learned (an idle stream) is looked at before the next row.
+ * Why it exists: training takes seconds and scoring must not wait that long; both need the device,
+ * so one thread owns it and takes scoring jobs between micro-batches.
+ * Rule: the loop is a function of the training log. A mark that was put on the last row after its
+ * batch was learned (an idle stream) is looked at before the next row.
  * Failure: the first error stops the daemon; what was not made durable is made again by replay.
  * Thread: learner, except where said. */
 #include "daemon/learner_thread.h"
@@ -25,8 +25,7 @@
 #define IDLE_WAIT_US   100000
 #define ANSWER_WAIT_US 200000
 
-static void wait_us(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t us)
-{
+static void wait_us(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t us) {
     struct timespec until;
     (void)clock_gettime(CLOCK_MONOTONIC, &until); /* cannot fail with these arguments */
     int64_t ns = until.tv_nsec + us * 1000;
@@ -35,12 +34,11 @@ static void wait_us(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t us
     (void)pthread_cond_timedwait(condition, lock, &until); /* the caller looks again either way */
 }
 
-/* ---- jobs -------------------------------------------------------------------------------------- */
+/* ---- jobs ---- */
 
 /* Between batches the reader is at rest; within one it must stay where it is. */
 static enum status load_version(struct learner_thread *t, uint64_t number,
-                                struct version **ret_version, struct error *err)
-{
+                                struct version **ret_version, struct error *err) {
     if (!t->in_batch) {
         enum status status = store_reader_renew(t->reader, err);
         if (status != STATUS_OK) { return status; }
@@ -49,8 +47,7 @@ static enum status load_version(struct learner_thread *t, uint64_t number,
 }
 
 /* Does the job that waits, if any. Called with the lock free. */
-static void serve_job(struct learner_thread *t)
-{
+static void serve_job(struct learner_thread *t) {
     pthread_mutex_lock(&t->lock);
     enum learner_job job = t->job_done ? JOB_NONE : t->job;
     pthread_mutex_unlock(&t->lock);
@@ -75,8 +72,7 @@ static void serve_job(struct learner_thread *t)
 }
 
 /* Between micro-batches. */
-static void beat(void *context)
-{
+static void beat(void *context) {
     struct learner_thread *t = context;
     shared_beat(t->shared, THREAD_LEARNER);
     serve_job(t);
@@ -84,8 +80,7 @@ static void beat(void *context)
 
 /* thread: core. Waits for the job it has set; lock held on entry and exit. */
 static enum status await_job(struct learner_thread *t, bool (*wait)(void *), void *wait_context,
-                             struct error *err)
-{
+                             struct error *err) {
     pthread_cond_signal(&t->wake);
     while (!t->job_done && !t->failed && !t->stopping) {
         wait_us(&t->answer, &t->lock, ANSWER_WAIT_US);
@@ -111,8 +106,7 @@ static enum status await_job(struct learner_thread *t, bool (*wait)(void *), voi
 
 enum status learner_thread_load(struct learner_thread *t, uint64_t number, bool (*wait)(void *),
                                 void *wait_context, struct version **ret_version,
-                                struct error *err)
-{
+                                struct error *err) {
     pthread_mutex_lock(&t->lock);
     assert(t->job == JOB_NONE);
     t->job_number = number;
@@ -128,8 +122,7 @@ enum status learner_thread_load(struct learner_thread *t, uint64_t number, bool 
 enum status learner_thread_score(struct learner_thread *t, struct version *version,
                                  const struct score_request *requests, int count,
                                  bool (*wait)(void *), void *wait_context, float *ret_logprobs,
-                                 struct error *err)
-{
+                                 struct error *err) {
     pthread_mutex_lock(&t->lock);
     assert(t->job == JOB_NONE);
     t->job_version = version;
@@ -143,41 +136,36 @@ enum status learner_thread_score(struct learner_thread *t, struct version *versi
     return status;
 }
 
-/* ---- what the core asks ------------------------------------------------------------------------ */
+/* ---- what the core asks ---- */
 
-void learner_thread_reach(struct learner_thread *t, uint64_t seq)
-{
+void learner_thread_reach(struct learner_thread *t, uint64_t seq) {
     pthread_mutex_lock(&t->lock);
     t->reach = seq;
     pthread_cond_signal(&t->wake);
     pthread_mutex_unlock(&t->lock);
 }
 
-uint64_t learner_thread_seq(struct learner_thread *t)
-{
+uint64_t learner_thread_seq(struct learner_thread *t) {
     pthread_mutex_lock(&t->lock);
     uint64_t seq = t->seq;
     pthread_mutex_unlock(&t->lock);
     return seq;
 }
 
-uint64_t learner_thread_trim_seq(struct learner_thread *t)
-{
+uint64_t learner_thread_trim_seq(struct learner_thread *t) {
     pthread_mutex_lock(&t->lock);
     uint64_t seq = t->trim_seq;
     pthread_mutex_unlock(&t->lock);
     return seq;
 }
 
-void learner_thread_keep_from(struct learner_thread *t, uint64_t number)
-{
+void learner_thread_keep_from(struct learner_thread *t, uint64_t number) {
     pthread_mutex_lock(&t->lock);
     t->keep_from = number;
     pthread_mutex_unlock(&t->lock);
 }
 
-bool learner_thread_take(struct learner_thread *t, struct learner_delivery *ret_delivery)
-{
+bool learner_thread_take(struct learner_thread *t, struct learner_delivery *ret_delivery) {
     pthread_mutex_lock(&t->lock);
     bool some = t->delivery_count > 0;
     if (some) {
@@ -192,8 +180,7 @@ bool learner_thread_take(struct learner_thread *t, struct learner_delivery *ret_
 }
 
 /* Waits for room: in strict mode the core stops at A_v, so the list drains. */
-static void deliver(struct learner_thread *t, const struct learner_delivery *delivery)
-{
+static void deliver(struct learner_thread *t, const struct learner_delivery *delivery) {
     pthread_mutex_lock(&t->lock);
     while (t->delivery_count == DELIVERIES_MAX && !t->stopping) {
         wait_us(&t->wake, &t->lock, IDLE_WAIT_US);
@@ -210,19 +197,18 @@ static void deliver(struct learner_thread *t, const struct learner_delivery *del
     pthread_mutex_unlock(&t->lock);
 }
 
-/* ---- marks ------------------------------------------------------------------------------------- */
+/* ---- marks ---- */
 
-/* Which folders are held is a matter of when they were trimmed; strict mode goes by numbers alone. The
- * version marked here may be held already (made before a kill), so one less than `keep` is certain. */
-static bool is_certainly_held(const struct learner_thread *t, uint64_t target)
-{
+/* Which folders are held is a matter of when they were trimmed; strict mode goes by numbers alone.
+ * The version marked here may be held already (made before a kill), so one less than `keep` is
+ * certain. */
+static bool is_certainly_held(const struct learner_thread *t, uint64_t target) {
     uint64_t keep = (uint64_t)t->settings->publish_keep;
     return target + keep >= learner_version(t->learner) + 2;
 }
 
 static enum status roll_back(struct learner_thread *t, uint64_t target, char reason[128],
-                             struct error *err)
-{
+                             struct error *err) {
     if (target > learner_version(t->learner)) { /* its folder may be there, made before a kill */
         (void)snprintf(reason, 128, "version %" PRIu64 " is not made yet", target); /* fits */
         return STATUS_OK;
@@ -243,15 +229,13 @@ static enum status roll_back(struct learner_thread *t, uint64_t target, char rea
     return status;
 }
 
-static void show_version(void *context, struct shared_picture *picture)
-{
+static void show_version(void *context, struct shared_picture *picture) {
     const struct learner_thread *t = context;
     picture->version_newest = learner_version(t->learner);
 }
 
 static enum status make_version(struct learner_thread *t, const struct training_row *row,
-                                struct error *err)
-{
+                                struct error *err) {
     struct learner_delivery delivery = {.number = row->version};
     enum status status = STATUS_OK;
     if ((row->marks & TRAINING_ROLLBACK) != 0) {
@@ -276,8 +260,7 @@ static enum status make_version(struct learner_thread *t, const struct training_
 
 /* What the marks of the row that ended a batch ask for, once. */
 static enum status obey_marks(struct learner_thread *t, const struct training_row *row,
-                              struct error *err)
-{
+                              struct error *err) {
     if ((row->marks & TRAINING_FORGET) != 0) { learner_forget(t->learner, row->argument); }
     bool made = row->version <= learner_version(t->learner) || row->version <= t->version_obeyed;
     if ((row->marks & TRAINING_VERSION) == 0 || made) { return STATUS_OK; }
@@ -285,10 +268,9 @@ static enum status obey_marks(struct learner_thread *t, const struct training_ro
     return make_version(t, row, err);
 }
 
-/* ---- batches ----------------------------------------------------------------------------------- */
+/* ---- batches ---- */
 
-static void show_batch(void *context, struct shared_picture *picture)
-{
+static void show_batch(void *context, struct shared_picture *picture) {
     const struct learner_thread *t = ((const void **)context)[0];
     const struct batch_stats *stats = ((const void **)context)[1];
     picture->learner_seq = learner_seq(t->learner);
@@ -307,16 +289,15 @@ static void show_batch(void *context, struct shared_picture *picture)
 
 /* Reads the next whole batch; *ret_count 0 when the log does not hold one yet. */
 static enum status read_batch(struct learner_thread *t, uint64_t reach, int *ret_count,
-                              struct error *err)
-{
+                              struct error *err) {
     uint64_t first = learner_seq(t->learner) + 1;
     *ret_count = 0;
     if (first > reach) { return STATUS_OK; }
     uint64_t last = first + BATCH_EVENTS_MAX - 1;
     if (last > reach) { last = reach; }
     int count = 0;
-    enum status status = training_log_read(t->reader, first, last, t->rows, BATCH_EVENTS_MAX,
-                                           &count, err);
+    enum status status =
+        training_log_read(t->reader, first, last, t->rows, BATCH_EVENTS_MAX, &count, err);
     if (status != STATUS_OK) { return status; }
     for (int i = 0; i < count; i++) {
         if ((t->rows[i].marks & TRAINING_BATCH_END) == 0) { continue; }
@@ -327,8 +308,7 @@ static enum status read_batch(struct learner_thread *t, uint64_t reach, int *ret
 }
 
 /* Marks that came after the batch was learned. */
-static enum status late_marks(struct learner_thread *t, struct error *err)
-{
+static enum status late_marks(struct learner_thread *t, struct error *err) {
     uint64_t seq = learner_seq(t->learner);
     if (seq == 0) { return STATUS_OK; }
     int count = 0;
@@ -339,8 +319,7 @@ static enum status late_marks(struct learner_thread *t, struct error *err)
 
 /* Learns one batch if there is one; *ret_idle true when there was none. */
 static enum status learn(struct learner_thread *t, uint64_t reach, bool *ret_idle,
-                         struct error *err)
-{
+                         struct error *err) {
     *ret_idle = true;
     enum status status = store_reader_renew(t->reader, err);
     if (status != STATUS_OK) { return status; }
@@ -371,8 +350,7 @@ static enum status learn(struct learner_thread *t, uint64_t reach, bool *ret_idl
     return STATUS_OK;
 }
 
-static enum status loop(struct learner_thread *t, struct error *err)
-{
+static enum status loop(struct learner_thread *t, struct error *err) {
     for (;;) {
         shared_beat(t->shared, THREAD_LEARNER);
         serve_job(t);
@@ -394,10 +372,9 @@ static enum status loop(struct learner_thread *t, struct error *err)
     }
 }
 
-/* ---- life -------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
-static void fail(struct learner_thread *t, enum status status, const struct error *err)
-{
+static void fail(struct learner_thread *t, enum status status, const struct error *err) {
     pthread_mutex_lock(&t->lock);
     t->failed = true;
     t->failure = *err;
@@ -407,8 +384,7 @@ static void fail(struct learner_thread *t, enum status status, const struct erro
 }
 
 /* Version 0 is the state before anything was learned; it is written before epoch 1. */
-static enum status first_version(struct learner_thread *t, struct error *err)
-{
+static enum status first_version(struct learner_thread *t, struct error *err) {
     if (learner_seq(t->learner) > 0) { return STATUS_OK; }
     struct version *version;
     enum status status = store_reader_renew(t->reader, err);
@@ -418,8 +394,7 @@ static enum status first_version(struct learner_thread *t, struct error *err)
     return status;
 }
 
-static void *run(void *context)
-{
+static void *run(void *context) {
     struct learner_thread *t = context;
     struct error err = {0};
     enum status status = learner_parts_open(t, &err);
@@ -447,8 +422,7 @@ static void *run(void *context)
 
 enum status learner_thread_start(const struct settings *settings, struct shared *shared,
                                  struct store *store, const char *state_path,
-                                 struct learner_thread **ret_thread, struct error *err)
-{
+                                 struct learner_thread **ret_thread, struct error *err) {
     struct learner_thread *t = memory_take_zeroed(1, sizeof(*t));
     if (t == NULL) { return error_set(err, STATUS_NO_MEMORY, "the learner's thread"); }
     t->settings = settings;
@@ -456,12 +430,12 @@ enum status learner_thread_start(const struct settings *settings, struct shared 
     t->store = store;
     (void)snprintf(t->state_path, sizeof(t->state_path), "%s", state_path); /* a checked path */
     pthread_condattr_t attributes;
-    (void)pthread_condattr_init(&attributes);                            /* cannot fail here */
-    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);       /* a clock glibc has */
-    (void)pthread_mutex_init(&t->lock, NULL);                            /* cannot fail */
-    (void)pthread_cond_init(&t->wake, &attributes);                      /* cannot fail */
-    (void)pthread_cond_init(&t->answer, &attributes);                    /* cannot fail */
-    (void)pthread_condattr_destroy(&attributes);                         /* cannot fail */
+    (void)pthread_condattr_init(&attributes);                      /* cannot fail here */
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC); /* a clock glibc has */
+    (void)pthread_mutex_init(&t->lock, NULL);                      /* cannot fail */
+    (void)pthread_cond_init(&t->wake, &attributes);                /* cannot fail */
+    (void)pthread_cond_init(&t->answer, &attributes);              /* cannot fail */
+    (void)pthread_condattr_destroy(&attributes);                   /* cannot fail */
 
     struct store_reader *reader;
     enum status status = store_reader_open(store, &reader, err);
@@ -487,8 +461,7 @@ enum status learner_thread_start(const struct settings *settings, struct shared 
 
 enum status learner_thread_wait_open(struct learner_thread *t, bool (*wait)(void *),
                                      void *wait_context, struct learner_identity *ret_identity,
-                                     struct error *err)
-{
+                                     struct error *err) {
     enum status status = STATUS_OK;
     pthread_mutex_lock(&t->lock);
     while (!t->opened && !t->failed && status == STATUS_OK) {
@@ -506,8 +479,7 @@ enum status learner_thread_wait_open(struct learner_thread *t, bool (*wait)(void
     return status;
 }
 
-void learner_thread_stop(struct learner_thread *t, int64_t budget_us)
-{
+void learner_thread_stop(struct learner_thread *t, int64_t budget_us) {
     if (t == NULL) { return; }
     if (t->thread_started) {
         pthread_mutex_lock(&t->lock);

@@ -8,9 +8,9 @@
  *   core ──load job────▶ │ between micro-batches jobs    │ ──folders──▶ versions/ checkpoints/
  *                        └──────────────────────────────┘
  *
- * Replay after a restart is the same loop, from the newest checkpoint. A version made again must have
- * the digest of the folder held (same numeric profile), else CORRUPT in strict mode, and a warning in
- * recorded mode (the folder held stays what it was).
+ * Replay after a restart is the same loop, from the newest checkpoint. A version made again must
+ * have the digest of the folder held (same numeric profile), else CORRUPT in strict mode, and a
+ * warning in recorded mode (the folder held stays what it was).
  */
 #ifndef DAEMON_LEARNER_THREAD_H
 #define DAEMON_LEARNER_THREAD_H
@@ -40,15 +40,14 @@ struct learner_delivery {
     char reason[128];        /* rejected: why */
 };
 
-/* Starts the thread; it opens backend, base model and learner, makes version 0 when it is not there and
- * loads the newest checkpoint. state_path: folder with versions/ and checkpoints/. */
+/* Starts the thread; it opens backend, base model and learner, makes version 0 when it is not there
+ * and loads the newest checkpoint. state_path: folder with versions/ and checkpoints/. */
 MUST_CHECK enum status learner_thread_start(const struct settings *settings, struct shared *shared,
                                             struct store *store, const char *state_path,
-                                            struct learner_thread **ret_thread,
-                                            struct error *err);
+                                            struct learner_thread **ret_thread, struct error *err);
 /* Waits until it is open (or failed: its error). wait is called at least once a second. */
-MUST_CHECK enum status learner_thread_wait_open(struct learner_thread *thread,
-                                                bool (*wait)(void *), void *wait_context,
+MUST_CHECK enum status learner_thread_wait_open(struct learner_thread *thread, bool (*wait)(void *),
+                                                void *wait_context,
                                                 struct learner_identity *ret_identity,
                                                 struct error *err);
 /* Ends it: the batch in work is finished, then a checkpoint is written if budget_us allows. */

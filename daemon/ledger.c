@@ -3,9 +3,9 @@
  * ledger.c - reads the chain back.
  *
  * Why it exists: after a restart the ledger says which epoch the world has seen; LMDB follows it.
- * Offsets of a Kafka partition are sparse (a commit marker takes one), so an epoch's offset is found
- * by reading from an estimate and stepping back until the record before the first one is seen.
- * Thread: core. */
+ * Offsets of a Kafka partition are sparse (a commit marker takes one), so an epoch's offset is
+ * found by reading from an estimate and stepping back until the record before the first one is
+ * seen. Thread: core. */
 #include "daemon/ledger.h"
 
 #include <assert.h>
@@ -15,11 +15,10 @@
 #include <string.h>
 
 #define RECORD_ARENA_BYTES (256u * 1024u)
-#define OFFSETS_AN_EPOCH   2    /* the record and Kafka's commit marker */
+#define OFFSETS_AN_EPOCH   2 /* the record and Kafka's commit marker */
 #define OFFSETS_MARGIN     64
 
-static enum status tail_sink(void *context, const struct stream_record *record, struct error *err)
-{
+static enum status tail_sink(void *context, const struct stream_record *record, struct error *err) {
     struct ledger_tail *tail = context;
     struct arena arena;
     enum status status = arena_init_chained(&arena, RECORD_ARENA_BYTES, err);
@@ -43,13 +42,11 @@ static enum status tail_sink(void *context, const struct stream_record *record, 
 }
 
 enum status ledger_read_tail(struct stream *stream, int32_t shard, struct ledger_tail *ret_tail,
-                             struct error *err)
-{
+                             struct error *err) {
     struct ledger_tail tail;
     memset(&tail, 0, sizeof(tail));
     tail.empty = true;
-    enum status status =
-        stream->ops->tail(stream, STREAM_LEDGER, shard, tail_sink, &tail, err);
+    enum status status = stream->ops->tail(stream, STREAM_LEDGER, shard, tail_sink, &tail, err);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
         return error_wrap(err, "reading the ledger's tail");
     }
@@ -58,8 +55,7 @@ enum status ledger_read_tail(struct stream *stream, int32_t shard, struct ledger
 }
 
 enum status ledger_chain_advance(uint8_t chain[SHA256_BYTES], struct span record,
-                                 struct error *err)
-{
+                                 struct error *err) {
     struct sha256 *hash;
     enum status status = sha256_init(&hash, err);
     if (status != STATUS_OK) { return status; }
@@ -71,8 +67,7 @@ enum status ledger_chain_advance(uint8_t chain[SHA256_BYTES], struct span record
 }
 
 void ledger_token_write(char token[STREAM_TOKEN_BYTES_MAX], int32_t shard, uint64_t epoch,
-                        const uint8_t chain[SHA256_BYTES])
-{
+                        const uint8_t chain[SHA256_BYTES]) {
     char prefix[17];
     hex_encode(chain, 8, prefix);
     int size = snprintf(token, STREAM_TOKEN_BYTES_MAX, "v1:%" PRId32 ":%" PRIu64 ":%s", shard,
@@ -80,23 +75,35 @@ void ledger_token_write(char token[STREAM_TOKEN_BYTES_MAX], int32_t shard, uint6
     assert(size > 0 && size < (int)STREAM_TOKEN_BYTES_MAX);
 }
 
-bool ledger_token_read(const char *token, int32_t shard, uint64_t *ret_epoch,
-                       uint8_t ret_prefix[8])
-{
-    int32_t token_shard;
-    uint64_t epoch;
-    char prefix[17];
-    int end = 0;
-    if (sscanf(token, "v1:%" SCNd32 ":%" SCNu64 ":%16[0-9a-f]%n", &token_shard, &epoch, prefix,
-               &end) != 3 ||
-        token[end] != '\0' || token_shard != shard || !hex_decode(prefix, ret_prefix, 8)) {
-        return false;
+/* The bytes up to the next ':' of *rest, which moves behind it. */
+static struct span token_field(struct span *rest) {
+    size_t size = 0;
+    while (size < rest->size && rest->data[size] != ':') {
+        size++;
     }
-    *ret_epoch = epoch;
+    struct span field = span_make(rest->data, size);
+    size_t used = size < rest->size ? size + 1 : size;
+    *rest = span_make(rest->data + used, rest->size - used);
+    return field;
+}
+
+bool ledger_token_read(const char *token, int32_t shard, uint64_t *ret_epoch,
+                       uint8_t ret_prefix[8]) {
+    struct span rest = span_of(token);
+    int64_t token_shard = -1, epoch = -1;
+    char prefix[17];
+    if (!span_equal(token_field(&rest), span_of("v1"))) { return false; }
+    if (!span_integer(token_field(&rest), &token_shard) || token_shard != shard) { return false; }
+    if (!span_integer(token_field(&rest), &epoch) || epoch < 0) { return false; }
+    if (rest.size != sizeof(prefix) - 1) { return false; }
+    memcpy(prefix, rest.data, sizeof(prefix) - 1);
+    prefix[sizeof(prefix) - 1] = '\0';
+    if (!hex_decode(prefix, ret_prefix, 8)) { return false; }
+    *ret_epoch = (uint64_t)epoch;
     return true;
 }
 
-/* ---- reading a range --------------------------------------------------------------------------- */
+/* ---- reading a range ---- */
 
 struct each {
     uint64_t next, last;
@@ -107,8 +114,7 @@ struct each {
     bool before_seen; /* a record older than `next` came: nothing was missed */
 };
 
-static enum status each_sink(void *context, const struct stream_record *record, struct error *err)
-{
+static enum status each_sink(void *context, const struct stream_record *record, struct error *err) {
     struct each *each = context;
     struct epoch_record er;
     arena_reset(&each->arena);
@@ -123,8 +129,9 @@ static enum status each_sink(void *context, const struct stream_record *record, 
     }
     if (er.epoch > each->last && each->next > each->last) { return STATUS_OK; }
     if (er.epoch != each->next) {
-        return error_set(err, STATUS_NOT_FOUND, "epoch %" PRIu64 " comes where %" PRIu64
-                                                " was expected", er.epoch, each->next);
+        return error_set(err, STATUS_NOT_FOUND,
+                         "epoch %" PRIu64 " comes where %" PRIu64 " was expected", er.epoch,
+                         each->next);
     }
     if (memcmp(er.previous, each->chain, SHA256_BYTES) != 0) {
         return error_set(err, STATUS_CORRUPT,
@@ -140,8 +147,7 @@ static enum status each_sink(void *context, const struct stream_record *record, 
 }
 
 static enum status each_read(struct stream *stream, int32_t shard, struct each *each,
-                             int64_t held_first, int64_t tail_offset, struct error *err)
-{
+                             int64_t held_first, int64_t tail_offset, struct error *err) {
     int64_t back = OFFSETS_AN_EPOCH * (int64_t)(each->last - each->next + 1) + OFFSETS_MARGIN;
     for (;;) {
         int64_t first = tail_offset - back;
@@ -158,13 +164,11 @@ static enum status each_read(struct stream *stream, int32_t shard, struct each *
 }
 
 enum status ledger_each(struct stream *stream, int32_t shard, uint64_t first, uint64_t last,
-                        int64_t tail_offset, const uint8_t chain[SHA256_BYTES],
-                        ledger_visit visit, void *context, struct error *err)
-{
+                        int64_t tail_offset, const uint8_t chain[SHA256_BYTES], ledger_visit visit,
+                        void *context, struct error *err) {
     if (first > last) { return STATUS_OK; }
     int64_t held_first, end;
-    enum status status =
-        stream->ops->bounds(stream, STREAM_LEDGER, shard, &held_first, &end, err);
+    enum status status = stream->ops->bounds(stream, STREAM_LEDGER, shard, &held_first, &end, err);
     if (status != STATUS_OK) { return error_wrap(err, "reading the ledger"); }
     struct each each = {.next = first, .last = last, .visit = visit, .context = context};
     memcpy(each.chain, chain, SHA256_BYTES);
@@ -174,8 +178,8 @@ enum status ledger_each(struct stream *stream, int32_t shard, uint64_t first, ui
     arena_free(&each.arena);
     if (status != STATUS_OK) { return status; }
     if (each.next != last + 1) {
-        return error_set(err, STATUS_CORRUPT, "the ledger ends at epoch %" PRIu64
-                                              ", epoch %" PRIu64 " was expected",
+        return error_set(err, STATUS_CORRUPT,
+                         "the ledger ends at epoch %" PRIu64 ", epoch %" PRIu64 " was expected",
                          each.next - 1, last);
     }
     return STATUS_OK;

@@ -5,8 +5,8 @@
  *   ER_0 ◀─H_0── ER_1 ◀─H_1── ER_2 ...      H_n = SHA-256(H_{n-1} || ER_n), H_{-1} = 32 zero bytes
  *   token in the committed offsets' metadata: v1:<shard>:<epoch>:<first 16 hex digits of H>
  *
- * The token says which epoch the input offsets belong to; the tail is the authority when offsets are
- * gone (PROTOCOL.md, Start 4).
+ * The token says which epoch the input offsets belong to; the tail is the authority when offsets
+ * are gone (PROTOCOL.md, Start 4).
  */
 #ifndef DAEMON_LEDGER_H
 #define DAEMON_LEDGER_H
@@ -22,9 +22,9 @@
 #include "proto/outbound.h"
 
 struct ledger_tail {
-    bool empty;                  /* no record yet: nothing else is set */
+    bool empty; /* no record yet: nothing else is set */
     uint64_t epoch;
-    int64_t offset;              /* of the tail's record */
+    int64_t offset; /* of the tail's record */
     uint8_t owner[OWNER_BYTES];
     uint8_t chain[SHA256_BYTES]; /* H of the tail */
     uint32_t fold_version;

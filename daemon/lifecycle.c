@@ -73,7 +73,7 @@ static void notify(const char *text) {
     if (result < 0) { LOG_WARNING("sd_notify: %s, going on", strerror(-result)); }
 }
 
-/* ---- signals --------------------------------------------------------------------------------- */
+/* ---- signals ---- */
 
 static void begin_reload(struct lifecycle *lifecycle) {
     if (!lifecycle->ready_sent || lifecycle->stopping_sent) {
@@ -104,7 +104,7 @@ static void read_signals(struct lifecycle *lifecycle) {
     }
 }
 
-/* ---- what is told every tick ----------------------------------------------------------------- */
+/* ---- what is told every tick ---- */
 
 static void status_words(const struct shared_picture *p, char text[STATUS_TEXT_BYTES]) {
     if (!p->ready) {
@@ -207,7 +207,7 @@ static void *lifecycle_main(void *context) {
     return NULL;
 }
 
-/* ---- start and stop -------------------------------------------------------------------------- */
+/* ---- start and stop ---- */
 
 static void wake(struct lifecycle *lifecycle) {
     uint64_t one = 1;

@@ -160,7 +160,8 @@ done:
 static void wait_passively(char **argv) {
     if (getenv("OMP_WAIT_POLICY") != NULL) { return; }
     if (setenv("OMP_WAIT_POLICY", "passive", 1) != 0) { return; }
-    (void)execv("/proc/self/exe", argv); /* without /proc the waits are busy, all else is the same */
+    /* without /proc the waits are busy, all else is the same */
+    (void)execv("/proc/self/exe", argv);
 }
 
 int main(int argc, char **argv) {

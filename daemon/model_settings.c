@@ -17,8 +17,7 @@
 #define LM_WARMUP_STEPS  20
 #define TITLE_NEGATIVES  7 /* MODEL.md: 7 to 15 */
 
-struct fast_settings model_settings_fast(const struct settings *settings, int title_width)
-{
+struct fast_settings model_settings_fast(const struct settings *settings, int title_width) {
     return (struct fast_settings){
         .sasrec = {.E = (int)settings->sasrec_width,
                    .blocks = (int)settings->sasrec_blocks,
@@ -35,8 +34,7 @@ struct fast_settings model_settings_fast(const struct settings *settings, int ti
     };
 }
 
-static struct lm_step step_settings(const struct settings *settings)
-{
+static struct lm_step step_settings(const struct settings *settings) {
     float heads = (float)settings->train_head_multiplier;
     return (struct lm_step){
         .learning_rate = (float)settings->train_learning_rate,
@@ -52,8 +50,7 @@ static struct lm_step step_settings(const struct settings *settings)
 }
 
 struct learner_settings model_settings_learner(const struct settings *settings, int title_width,
-                                               bool item_tokens)
-{
+                                               bool item_tokens) {
     bool lm = title_width > 0;
     return (struct learner_settings){
         .seed = (uint64_t)settings->train_seed,

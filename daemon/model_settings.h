@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * model_settings.h - the daemon's settings as the model's: one translation for learner, core and queries.
+ * model_settings.h - the daemon's settings as the model's: one translation for learner, core and
+ * queries.
  */
 #ifndef DAEMON_MODEL_SETTINGS_H
 #define DAEMON_MODEL_SETTINGS_H

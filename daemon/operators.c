@@ -16,11 +16,12 @@
 
 #define RECORD_BYTES_MAX 4096u
 
-static void write_request(struct json_writer *w, const struct operator_request *request)
-{
+static void write_request(struct json_writer *w, const struct operator_request *request) {
     static const char *const commands[] = {
-        [OPERATOR_ROLLBACK] = "rollback",       [OPERATOR_FORGET] = "forget_user",
-        [OPERATOR_PUBLISH_NOW] = "publish_now", [OPERATOR_HIDE] = "hide_item",
+        [OPERATOR_ROLLBACK] = "rollback",
+        [OPERATOR_FORGET] = "forget_user",
+        [OPERATOR_PUBLISH_NOW] = "publish_now",
+        [OPERATOR_HIDE] = "hide_item",
         [OPERATOR_SET] = "set",
     };
     json_write_object(w, NULL);
@@ -40,8 +41,7 @@ static void write_request(struct json_writer *w, const struct operator_request *
 }
 
 static enum status publish_request(struct core *core, const struct operator_request *request,
-                                   struct error *err)
-{
+                                   struct error *err) {
     struct buffer text = {.limit = RECORD_BYTES_MAX};
     struct json_writer writer;
     json_write_begin(&writer, &text);
@@ -57,14 +57,12 @@ static enum status publish_request(struct core *core, const struct operator_requ
 }
 
 /* SIGHUP: the file is read again; what may change while running does, the rest is named. */
-static void reload(struct core *core)
-{
+static void reload(struct core *core) {
     struct settings fresh;
     struct error err;
     const struct pipeline_options *o = core->options;
     memset(&fresh, 0, sizeof(fresh));
-    if (settings_load(o->config_path, o->overrides, o->override_count, &fresh, &err) !=
-        STATUS_OK) {
+    if (settings_load(o->config_path, o->overrides, o->override_count, &fresh, &err) != STATUS_OK) {
         LOG_ERROR("reload refused, the old settings stay: %s", err.text);
         return;
     }
@@ -87,8 +85,7 @@ static void reload(struct core *core)
 }
 
 /* A `set` record: reloadable settings only. */
-static void apply_set(struct core *core, const char *key, const char *value)
-{
+static void apply_set(struct core *core, const char *key, const char *value) {
     int count;
     const struct setting *table = settings_table(&count);
     struct error err;
@@ -108,8 +105,7 @@ static void apply_set(struct core *core, const char *key, const char *value)
     LOG_WARNING("control record: there is no setting '%s', ignored", key);
 }
 
-enum status operators_serve(struct core *core, struct error *err)
-{
+enum status operators_serve(struct core *core, struct error *err) {
     struct operator_request request;
     while (shared_request_take(core->shared, &request)) {
         enum status status = publish_request(core, &request, err);

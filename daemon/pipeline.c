@@ -2,11 +2,11 @@
  *
  * pipeline.c - the core thread: records from the ring into epochs, epochs into the world.
  *
- *   loop: operators ─ versions ─ feed records ─ is it time? ─ close ─ stream commit ─ LMDB ─ learner
+ *   loop: operators ─ versions ─ feed records ─ due? ─ close ─ stream commit ─ LMDB ─ learner
  *
  * Why it exists: the engine has no clock and no I/O; here are both, and the only place that turns a
- * status into an action: AGAIN waits, a failure stops the daemon with its exit code, a full disk stops
- * consuming until there is room.
+ * status into an action: AGAIN waits, a failure stops the daemon with its exit code, a full disk
+ * stops consuming until there is room.
  * Thread: core. */
 #include "daemon/pipeline.h"
 
@@ -23,48 +23,46 @@
 #include "daemon/operators.h"
 #include "daemon/rates.h"
 
-#define FEED_AT_ONCE     256
-#define IDLE_WAIT_MS     20
-#define RATES_EVERY_US   1000000
-#define SHOW_EVERY_US    500000
-#define DISK_WAIT_US     500000
+#define FEED_AT_ONCE      256
+#define IDLE_WAIT_MS      20
+#define RATES_EVERY_US    1000000
+#define SHOW_EVERY_US     500000
+#define DISK_WAIT_US      500000
 #define FIRST_INTERVAL_US INT64_C(1000000)
-#define VERSIONS_WAITING 2 /* marked and not delivered: no further mark by the timer */
+#define VERSIONS_WAITING  2 /* marked and not delivered: no further mark by the timer */
 
-static bool heartbeat_due(const struct core *core, int64_t now_us)
-{
+static bool heartbeat_due(const struct core *core, int64_t now_us) {
     return now_us - core->heartbeat_us >= core->settings.epoch_heartbeat;
 }
 
-/* ---- closing an epoch --------------------------------------------------------------------------- */
+/* ---- closing an epoch ---- */
 
-/* A new shard knows nothing: its first versions come 1, 2, 4 ... seconds apart, then at the interval. */
-static int64_t version_interval_us(const struct core *core, uint64_t versions)
-{
+/* A new shard knows nothing: its first versions come 1, 2, 4 ... seconds apart, then at the
+ * interval. */
+static int64_t version_interval_us(const struct core *core, uint64_t versions) {
     int64_t interval_us = core->settings.publish_interval;
     int64_t early_us = versions < 20 ? FIRST_INTERVAL_US << versions : interval_us;
     return early_us < interval_us ? early_us : interval_us;
 }
 
-static bool version_due(const struct core *core, int64_t now_us)
-{
+static bool version_due(const struct core *core, int64_t now_us) {
     const struct core_state *state = engine_state(core->engine);
     int waiting = 0;
-    for (int i = 0; i < state->pending_count; i++) { waiting += !state->pending[i].announced; }
+    for (int i = 0; i < state->pending_count; i++) {
+        waiting += !state->pending[i].announced;
+    }
     int64_t interval_us = version_interval_us(core, state->version_next - 1);
-    return now_us - core->version_marked_us >= interval_us &&
-           state->seq > state->version_seq && waiting < VERSIONS_WAITING;
+    return now_us - core->version_marked_us >= interval_us && state->seq > state->version_seq &&
+           waiting < VERSIONS_WAITING;
 }
 
-static bool batch_due(const struct core *core, int64_t now_us)
-{
+static bool batch_due(const struct core *core, int64_t now_us) {
     const struct core_state *state = engine_state(core->engine);
     return now_us - core->batch_cut_us >= core->settings.train_batch_interval &&
            state->seq > state->batch_end;
 }
 
-static struct core_rates next_rates(struct core *core, int64_t now_us)
-{
+static struct core_rates next_rates(struct core *core, int64_t now_us) {
     const struct core_state *state = engine_state(core->engine);
     if (now_us - core->rates_us < RATES_EVERY_US) { return state->rates; }
     core->rates_us = now_us;
@@ -74,8 +72,7 @@ static struct core_rates next_rates(struct core *core, int64_t now_us)
 }
 
 /* Restarts the timers of what this epoch ended. */
-static void note_marks(struct core *core, int64_t now_us)
-{
+static void note_marks(struct core *core, int64_t now_us) {
     const struct core_state *state = engine_state(core->engine);
     if (state->batch_end != core->batch_end_seen) {
         core->batch_end_seen = state->batch_end;
@@ -88,8 +85,7 @@ static void note_marks(struct core *core, int64_t now_us)
 }
 
 /* The disk must hold what LMDB will write; until it does nothing is consumed. */
-static bool disk_has_room(struct core *core)
-{
+static bool disk_has_room(struct core *core) {
     uint64_t free_bytes;
     struct error err;
     if (dir_free_bytes(core->path, &free_bytes, &err) != STATUS_OK) { return true; }
@@ -110,8 +106,7 @@ static bool disk_has_room(struct core *core)
 
 /* LMDB follows the stream. A full disk is waited out, and so is a foreign reader that stands in the
  * way of a larger map: the stage keeps everything in memory. */
-static enum status follow_with_state(struct core *core, struct error *err)
-{
+static enum status follow_with_state(struct core *core, struct error *err) {
     for (;;) {
         enum status status = stage_commit(core->stage, err);
         bool wait = status == STATUS_AGAIN || (status == STATUS_IO && !disk_has_room(core));
@@ -120,17 +115,15 @@ static enum status follow_with_state(struct core *core, struct error *err)
     }
 }
 
-/* The taint rule (PROTOCOL.md): a producer whose connection was disturbed is replaced before it is used
- * again, and the ledger must still end where this process left it. */
-static enum status replace_tainted(struct core *core, struct error *err)
-{
+/* The taint rule (PROTOCOL.md): a producer whose connection was disturbed is replaced before it is
+ * used again, and the ledger must still end where this process left it. */
+static enum status replace_tainted(struct core *core, struct error *err) {
     if (!core->stream->ops->tainted(core->stream)) { return STATUS_OK; }
     LOG_NOTICE("the connection was disturbed: making a new producer");
     return commit_refence(&core->doors, core->committed_epoch, core->committed_chain, err);
 }
 
-static enum status commit_epoch(struct core *core, struct error *err)
-{
+static enum status commit_epoch(struct core *core, struct error *err) {
     int64_t began_us = clock_monotonic_us();
     enum status status = replace_tainted(core, err);
     if (status == STATUS_OK) { status = commit_publish(&core->doors, core->engine, err); }
@@ -141,8 +134,7 @@ static enum status commit_epoch(struct core *core, struct error *err)
     return engine_begin(core->engine, err);
 }
 
-static enum status close_epoch(struct core *core, struct error *err)
-{
+static enum status close_epoch(struct core *core, struct error *err) {
     int64_t now_us = clock_monotonic_us();
     uint64_t trim = learner_thread_trim_seq(core->learner);
     if (trim > 0) { engine_trim_below(core->engine, trim); }
@@ -151,9 +143,7 @@ static enum status close_epoch(struct core *core, struct error *err)
                                  .rates = next_rates(core, now_us)};
     memcpy(close.owner, core->owner, OWNER_BYTES);
     enum status status = engine_close_epoch(core->engine, &close, err);
-    if (status != STATUS_OK) {
-        return core->door_failed ? (*err = core->door_error).code : status;
-    }
+    if (status != STATUS_OK) { return core->door_failed ? (*err = core->door_error).code : status; }
     note_marks(core, now_us);
     status = commit_epoch(core, err);
     if (status != STATUS_OK) { return status; }
@@ -172,10 +162,9 @@ static enum status close_epoch(struct core *core, struct error *err)
     return STATUS_OK;
 }
 
-/* ---- is it time? ------------------------------------------------------------------------------- */
+/* ---- is it time? ---- */
 
-static bool close_is_due(struct core *core)
-{
+static bool close_is_due(struct core *core) {
     int64_t now_us = clock_monotonic_us();
     const struct epoch *epoch = engine_epoch(core->engine);
     bool strict = core->settings.engine_strict;
@@ -187,12 +176,11 @@ static bool close_is_due(struct core *core)
     return heartbeat_due(core, now_us);
 }
 
-/* ---- feeding ----------------------------------------------------------------------------------- */
+/* ---- feeding ---- */
 
 /* Language-model users a group may have: what the budget allows at the measured cost, none while
  * records queue up. Recorded, so replay does the same. */
-static void choose_lm_users(struct core *core)
-{
+static void choose_lm_users(struct core *core) {
     if (core->settings.engine_strict) { return; }
     int64_t users = core->settings.predict_lm_users;
     if (core->lm_user_us > 0) {
@@ -206,16 +194,14 @@ static void choose_lm_users(struct core *core)
 }
 
 /* True when the learner is too far behind to consume more (recorded mode; strict waits at A_v). */
-static bool learner_is_behind(const struct core *core)
-{
+static bool learner_is_behind(const struct core *core) {
     uint64_t seq = engine_state(core->engine)->seq;
     uint64_t learned = learner_thread_seq(core->learner);
     return !core->settings.engine_strict && seq > learned &&
            seq - learned > (uint64_t)core->settings.train_backlog_max;
 }
 
-static enum status feed(struct core *core, bool *ret_close, struct error *err)
-{
+static enum status feed(struct core *core, bool *ret_close, struct error *err) {
     choose_lm_users(core);
     for (int i = 0; i < FEED_AT_ONCE; i++) {
         if (engine_waits_for(core->engine) != 0 || learner_is_behind(core)) { return STATUS_OK; }
@@ -243,10 +229,9 @@ static enum status feed(struct core *core, bool *ret_close, struct error *err)
     return STATUS_OK;
 }
 
-/* ---- the loop ---------------------------------------------------------------------------------- */
+/* ---- the loop ---- */
 
-static enum status turn(struct core *core, struct error *err)
-{
+static enum status turn(struct core *core, struct error *err) {
     shared_beat(core->shared, THREAD_CORE);
     enum status status = operators_serve(core, err);
     if (status != STATUS_OK) { return status; }
@@ -283,8 +268,7 @@ static enum status turn(struct core *core, struct error *err)
     return STATUS_OK;
 }
 
-static enum status open_all(struct core *core, struct error *err)
-{
+static enum status open_all(struct core *core, struct error *err) {
     core_say(core, "opening the state");
     enum status status = core_open_state(core, err);
     if (status == STATUS_OK) { status = core_open_stream(core, err); }
@@ -303,8 +287,7 @@ static enum status open_all(struct core *core, struct error *err)
     return poll_thread_start(core->stream, core->ring, core->shared, &core->poll, err);
 }
 
-static void reset_timers(struct core *core)
-{
+static void reset_timers(struct core *core) {
     int64_t now_us = clock_monotonic_us();
     core->epoch_began_us = core->batch_cut_us = core->version_marked_us = now_us;
     core->rates_us = core->heartbeat_us = core->shown_us = now_us;
@@ -314,8 +297,7 @@ static void reset_timers(struct core *core)
 }
 
 /* A last epoch, so that what was consumed is committed and not consumed again. */
-static enum status last_epoch(struct core *core, struct error *err)
-{
+static enum status last_epoch(struct core *core, struct error *err) {
     bool strict = core->settings.engine_strict;
     if (!engine_has_work(core->engine) || (strict && !engine_at_boundary(core->engine))) {
         return STATUS_OK;
@@ -324,8 +306,7 @@ static enum status last_epoch(struct core *core, struct error *err)
 }
 
 enum status pipeline_run(struct shared *shared, const struct pipeline_options *options,
-                         struct error *err)
-{
+                         struct error *err) {
     struct core *core = memory_take_zeroed(1, sizeof(*core));
     if (core == NULL) { return error_set(err, STATUS_NO_MEMORY, "the core"); }
     core->shared = shared;
@@ -341,7 +322,9 @@ enum status pipeline_run(struct shared *shared, const struct pipeline_options *o
         reset_timers(core);
         core_say(core, "running");
         if (options->on_ready != NULL) { options->on_ready(options->context); }
-        while (status == STATUS_OK && !shared_stopping(shared)) { status = turn(core, err); }
+        while (status == STATUS_OK && !shared_stopping(shared)) {
+            status = turn(core, err);
+        }
         if (status == STATUS_OK) { status = last_epoch(core, err); }
     }
     if (status == STATUS_OK) {

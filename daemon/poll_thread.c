@@ -17,9 +17,9 @@
 #include "base/log.h"
 #include "base/memory.h"
 
-#define POLL_TIMEOUT_MS   100
-#define ROOM_WAIT_MS      100
-#define AWAY_WAIT_US      200000
+#define POLL_TIMEOUT_MS 100
+#define ROOM_WAIT_MS    100
+#define AWAY_WAIT_US    200000
 
 struct poll_thread {
     struct stream *stream;
@@ -29,8 +29,7 @@ struct poll_thread {
     bool away;
 };
 
-static enum status take(void *context, const struct stream_record *record, struct error *err)
-{
+static enum status take(void *context, const struct stream_record *record, struct error *err) {
     struct poll_thread *t = context;
     size_t size = sizeof(struct poll_record) + record->key.size + record->value.size;
     uint8_t *message = ring_reserve(t->ring, size);
@@ -56,8 +55,7 @@ static enum status take(void *context, const struct stream_record *record, struc
 }
 
 void poll_record_view(const void *message, struct stream_record *ret_record,
-                      int64_t *ret_arrived_us)
-{
+                      int64_t *ret_arrived_us) {
     struct poll_record head;
     memcpy(&head, message, sizeof(head));
     const uint8_t *bytes = (const uint8_t *)message + sizeof(head);
@@ -67,18 +65,16 @@ void poll_record_view(const void *message, struct stream_record *ret_record,
     ret_record->offset = head.offset;
     ret_record->timestamp_ms = head.timestamp_ms;
     ret_record->key = span_make(head.key_is_null ? NULL : bytes, head.key_size);
-    ret_record->value = span_make(head.value_is_null ? NULL : bytes + head.key_size,
-                                  head.value_size);
+    ret_record->value =
+        span_make(head.value_is_null ? NULL : bytes + head.key_size, head.value_size);
     *ret_arrived_us = head.arrived_us;
 }
 
-static void show_state(void *context, struct shared_picture *picture)
-{
+static void show_state(void *context, struct shared_picture *picture) {
     (void)snprintf(picture->state, sizeof(picture->state), "%s", (const char *)context); /* cut */
 }
 
-static void note_away(struct poll_thread *t, bool away, const struct error *err)
-{
+static void note_away(struct poll_thread *t, bool away, const struct error *err) {
     if (away == t->away) { return; }
     t->away = away;
     char text[SHARED_STATE_TEXT_BYTES];
@@ -92,20 +88,19 @@ static void note_away(struct poll_thread *t, bool away, const struct error *err)
     shared_picture_update(t->shared, show_state, text);
 }
 
-static void *run(void *context)
-{
+static void *run(void *context) {
     struct poll_thread *t = context;
     struct error err = {0};
     shared_watch(t->shared, THREAD_POLL, true);
     while (!shared_stopping(t->shared) && !ring_closed(t->ring)) {
         shared_beat(t->shared, THREAD_POLL);
-        enum status status =
-            t->stream->ops->poll(t->stream, POLL_TIMEOUT_MS, take, t, &err);
+        enum status status = t->stream->ops->poll(t->stream, POLL_TIMEOUT_MS, take, t, &err);
         size_t messages = ring_usage(t->ring).messages;
         if (status == STATUS_OK) {
             note_away(t, false, &err);
         } else if (status == STATUS_AGAIN && messages > 0) {
-            (void)ring_wait_room(t->ring, STREAM_RECORD_BYTES_MAX, ROOM_WAIT_MS); /* or ask anyway */
+            /* or ask anyway */
+            (void)ring_wait_room(t->ring, STREAM_RECORD_BYTES_MAX, ROOM_WAIT_MS);
         } else if (status == STATUS_AGAIN) {
             note_away(t, true, &err);
             clock_sleep_us(AWAY_WAIT_US);
@@ -120,8 +115,7 @@ static void *run(void *context)
 }
 
 enum status poll_thread_start(struct stream *stream, struct ring *ring, struct shared *shared,
-                              struct poll_thread **ret_thread, struct error *err)
-{
+                              struct poll_thread **ret_thread, struct error *err) {
     struct poll_thread *t = memory_take_zeroed(1, sizeof(*t));
     if (t == NULL) { return error_set(err, STATUS_NO_MEMORY, "the poll thread"); }
     t->stream = stream;
@@ -136,8 +130,7 @@ enum status poll_thread_start(struct stream *stream, struct ring *ring, struct s
     return STATUS_OK;
 }
 
-void poll_thread_stop(struct poll_thread *t)
-{
+void poll_thread_stop(struct poll_thread *t) {
     if (t == NULL) { return; }
     ring_close(t->ring);
     (void)pthread_join(t->thread, NULL); /* cannot fail: it was started and not joined */

@@ -2,8 +2,9 @@
  *
  * poll_thread.h - moves records from the stream into the records ring, and does nothing else.
  *
- * The ring is the only buffer between client library and core: when it is full, polling stops taking
- * and the broker holds the rest. A message is struct poll_record with key and value behind it.
+ * The ring is the only buffer between client library and core: when it is full, polling stops
+ * taking and the broker holds the rest. A message is struct poll_record with key and value behind
+ * it.
  */
 #ifndef DAEMON_POLL_THREAD_H
 #define DAEMON_POLL_THREAD_H
@@ -36,6 +37,7 @@ MUST_CHECK enum status poll_thread_start(struct stream *stream, struct ring *rin
                                          struct error *err);
 void poll_thread_stop(struct poll_thread *thread);
 /* The record of a message; borrows from it. */
-void poll_record_view(const void *message, struct stream_record *ret_record, int64_t *ret_arrived_us);
+void poll_record_view(const void *message, struct stream_record *ret_record,
+                      int64_t *ret_arrived_us);
 
 #endif

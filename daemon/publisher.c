@@ -3,8 +3,8 @@
  * publisher.c - turns results into output records of the epoch in progress.
  *
  * Why it exists: names, headers and partitions of what users read are decided in one place.
- * Every record carries ilora-id = topic/partition/offset/kind of the input record behind it, so that
- * a consumer can de-duplicate even across broker faults. No output carries wall-clock time.
+ * Every record carries ilora-id = topic/partition/offset/kind of the input record behind it, so
+ * that a consumer can de-duplicate even across broker faults. No output carries wall-clock time.
  * Failure: NO_MEMORY; the epoch is dropped by the caller.
  * Thread: core. */
 #include <assert.h>
@@ -18,14 +18,12 @@
 
 #define CHUNK_BYTES 900000u
 
-static enum output_format output_format(const struct engine *engine)
-{
+static enum output_format output_format(const struct engine *engine) {
     return engine->doors.settings->output_format == 0 ? OUTPUT_PROTOBUF : OUTPUT_JSON;
 }
 
 static enum status add_id_header(struct engine *engine, int topic, int32_t partition,
-                                 int64_t offset, const char *kind, struct error *err)
-{
+                                 int64_t offset, const char *kind, struct error *err) {
     char id[320];
     int size = snprintf(id, sizeof(id), "%s/%" PRId32 "/%" PRId64 "/%s",
                         engine_topic_name(engine, topic), partition, offset, kind);
@@ -35,12 +33,10 @@ static enum status add_id_header(struct engine *engine, int topic, int32_t parti
 
 /* The item ids of a list, borrowed from the stage: nothing is put before they are encoded. */
 static enum status list_items(struct engine *engine, const struct rank_list *list,
-                              struct predicted_item *items, struct error *err)
-{
+                              struct predicted_item *items, struct error *err) {
     for (int i = 0; i < list->count; i++) {
         struct catalogue_item item;
-        enum status status =
-            catalogue_get(engine->doors.catalogue, list->items[i], &item, err);
+        enum status status = catalogue_get(engine->doors.catalogue, list->items[i], &item, err);
         if (status != STATUS_OK) { return error_wrap(err, "item %" PRIu32, list->items[i]); }
         items[i] = (struct predicted_item){.item = item.id,
                                            .score = list->probability[i],
@@ -51,8 +47,7 @@ static enum status list_items(struct engine *engine, const struct rank_list *lis
 
 enum status publish_prediction(struct engine *engine, const struct group_user *user,
                                const struct rank_list *list, const char *tier,
-                               uint32_t history_length, struct error *err)
-{
+                               uint32_t history_length, struct error *err) {
     struct predicted_item items[LIST_MAX];
     enum status status = list_items(engine, list, items, err);
     if (status != STATUS_OK) { return status; }
@@ -78,15 +73,13 @@ enum status publish_prediction(struct engine *engine, const struct group_user *u
 }
 
 enum status publish_dead_letter(struct engine *engine, const struct stream_record *record,
-                                const char *reason, const char *message, struct error *err)
-{
+                                const char *reason, const char *message, struct error *err) {
     char partition[16], offset[24];
     int partition_size = snprintf(partition, sizeof(partition), "%" PRId32, record->partition);
     int offset_size = snprintf(offset, sizeof(offset), "%" PRId64, record->offset);
     /* Which partition: the source's number; the stream wraps it to the count there is. */
-    enum status status =
-        epoch_output_add(&engine->epoch, STREAM_DLQ, record->partition, record->timestamp_ms,
-                         record->key, record->value, err);
+    enum status status = epoch_output_add(&engine->epoch, STREAM_DLQ, record->partition,
+                                          record->timestamp_ms, record->key, record->value, err);
     if (status != STATUS_OK) { return status; }
     const char *topic = engine_topic_name(engine, (int)record->topic);
     const struct stream_header headers[] = {
@@ -105,8 +98,7 @@ enum status publish_dead_letter(struct engine *engine, const struct stream_recor
                          "dead-letter", err);
 }
 
-static void copy_figure(struct figure *dst, const struct eval_figure *src)
-{
+static void copy_figure(struct figure *dst, const struct eval_figure *src) {
     memset(dst, 0, sizeof(*dst));
     (void)snprintf(dst->model, sizeof(dst->model), "%s", src->model); /* same sizes */
     (void)snprintf(dst->kind, sizeof(dst->kind), "%s", src->kind);
@@ -120,15 +112,15 @@ static void copy_figure(struct figure *dst, const struct eval_figure *src)
     dst->log_loss = src->log_loss;
 }
 
-static int version_figures(const struct version *version, struct figure *figures, int max)
-{
+static int version_figures(const struct version *version, struct figure *figures, int max) {
     int count = version->figure_count < max ? version->figure_count : max;
-    for (int i = 0; i < count; i++) { copy_figure(&figures[i], &version->figures[i]); }
+    for (int i = 0; i < count; i++) {
+        copy_figure(&figures[i], &version->figures[i]);
+    }
     return count;
 }
 
-enum status publish_metrics(struct engine *engine, struct error *err)
-{
+enum status publish_metrics(struct engine *engine, struct error *err) {
     struct figure figures[FIGURES_MAX + 1];
     const struct live_sums *live = &engine->state.live;
     memset(&figures[0], 0, sizeof(figures[0]));
@@ -163,18 +155,17 @@ enum status publish_metrics(struct engine *engine, struct error *err)
     char key[16];
     int key_size = snprintf(key, sizeof(key), "%u", record.shard);
     engine->epoch.metrics_records++;
-    return epoch_output_add(&engine->epoch, STREAM_METRICS, 0, -1,
-                            span_make(key, (size_t)key_size), buffer_span(&engine->message), err);
+    return epoch_output_add(&engine->epoch, STREAM_METRICS, 0, -1, span_make(key, (size_t)key_size),
+                            buffer_span(&engine->message), err);
 }
 
-enum status engine_publish_control(struct engine *engine, struct span json, struct error *err)
-{
+enum status engine_publish_control(struct engine *engine, struct span json, struct error *err) {
     bool control = engine->state.partitions[STREAM_CONTROL] > 0;
     return epoch_output_add(&engine->epoch, control ? STREAM_CONTROL : STREAM_EVENTS, 0, -1,
                             span_make(NULL, 0), json, err);
 }
 
-/* ---- versions ---------------------------------------------------------------------------------- */
+/* ---- versions ---- */
 
 struct file_list {
     const char *path;
@@ -183,8 +174,7 @@ struct file_list {
     bool chunks;
 };
 
-static enum status list_file(void *context, const char *name, bool is_dir, struct error *err)
-{
+static enum status list_file(void *context, const char *name, bool is_dir, struct error *err) {
     struct file_list *list = context;
     if (is_dir) { return STATUS_OK; }
     if (list->count == (int)(sizeof(list->files) / sizeof(list->files[0])) ||
@@ -203,8 +193,7 @@ static enum status list_file(void *context, const char *name, bool is_dir, struc
     status = file_map(path, &bytes, err);
     if (status != STATUS_OK) { return status; }
     file->size = bytes.size;
-    file->chunk_count =
-        list->chunks ? (uint32_t)((bytes.size + CHUNK_BYTES - 1) / CHUNK_BYTES) : 0;
+    file->chunk_count = list->chunks ? (uint32_t)((bytes.size + CHUNK_BYTES - 1) / CHUNK_BYTES) : 0;
     file_unmap(bytes);
     list->count++;
     return STATUS_OK;
@@ -212,8 +201,7 @@ static enum status list_file(void *context, const char *name, bool is_dir, struc
 
 static enum status publish_chunks(struct engine *engine, uint64_t version, const char *key,
                                   const char *folder, const struct snapshot_file *file,
-                                  struct error *err)
-{
+                                  struct error *err) {
     char path[FILE_PATH_BYTES_MAX];
     enum status status = path_join(path, folder, file->name, err);
     if (status != STATUS_OK) { return status; }
@@ -243,8 +231,7 @@ static enum status publish_chunks(struct engine *engine, uint64_t version, const
 static enum status publish_manifest(struct engine *engine,
                                     const struct engine_announcement *announcement,
                                     const struct file_list *list, const char *key,
-                                    struct error *err)
-{
+                                    struct error *err) {
     struct figure figures[FIGURES_MAX];
     const struct version *version = announcement->version;
     struct manifest_record record = {
@@ -279,8 +266,7 @@ static enum status publish_manifest(struct engine *engine,
     return epoch_output_header(&engine->epoch, "ilora-kind", span_of("manifest"), err);
 }
 
-static void note_announced(struct engine *engine, const struct engine_announcement *announcement)
-{
+static void note_announced(struct engine *engine, const struct engine_announcement *announcement) {
     struct core_state *state = &engine->state;
     for (int i = 0; i < state->pending_count; i++) {
         if (state->pending[i].number != announcement->number) { continue; }
@@ -299,8 +285,7 @@ static void note_announced(struct engine *engine, const struct engine_announceme
 }
 
 enum status engine_announce(struct engine *engine, const struct engine_announcement *announcement,
-                            struct error *err)
-{
+                            struct error *err) {
     if (engine->epoch.announced_count == EPOCH_ANNOUNCED_MAX) {
         return error_set(err, STATUS_AGAIN, "more than %d versions in one epoch",
                          EPOCH_ANNOUNCED_MAX);

@@ -44,7 +44,7 @@ void query_free(struct query *query) {
     memory_free(query);
 }
 
-/* ---- one request's view of the state --------------------------------------------------------- */
+/* ---- one request's view of the state ---- */
 
 /* The store, a fresh reader and the user's sequence, for as long as one request takes. */
 struct view {
@@ -97,7 +97,7 @@ static enum status write_item(struct json_writer *w, struct view *view, uint32_t
     return STATUS_OK;
 }
 
-/* ---- recommend ------------------------------------------------------------------------------- */
+/* ---- recommend ---- */
 
 static enum status mark_hidden(void *context, uint32_t item, const struct catalogue_item *row,
                                struct error *err) {
@@ -260,7 +260,7 @@ enum status query_recommend(struct query *query, struct span user, int n, struct
     return status;
 }
 
-/* ---- history --------------------------------------------------------------------------------- */
+/* ---- history ---- */
 
 static enum status history_in(struct view *view, struct span user, struct buffer *out,
                               struct error *err) {
@@ -297,7 +297,7 @@ enum status query_history(struct query *query, struct span user, struct buffer *
     return status;
 }
 
-/* ---- settings and versions ------------------------------------------------------------------- */
+/* ---- settings and versions ---- */
 
 enum status query_config(struct query *query, struct buffer *out, struct error *err) {
     struct buffer text = {0};

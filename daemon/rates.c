@@ -2,22 +2,22 @@
  *
  * rates.c - multiplicative decrease under load, gentle increase without.
  *
- * Why it exists: nobody knows in advance how many events a second a device can train on; the backlog
- * of the learner tells.
+ * Why it exists: nobody knows in advance how many events a second a device can train on; the
+ * backlog of the learner tells.
  * Thread: core. */
 #include "daemon/rates.h"
 
-#define FIRST_LM_RATE    (1.0 / 64) /* a batch of 256 then costs 4 rows: seconds on the slowest CPU */
-#define LM_RATE_MIN      (1.0 / 1024)
-#define EVAL_SHARE_MIN   (1.0 / 16)
-#define FAST_SHARE_MIN   (1.0 / 64)
-#define DECREASE         0.7
-#define INCREASE         1.15
-#define BUSY_BATCHES     4 /* behind by more: too much */
-#define CALM_BATCHES     2 /* behind by less: there is time */
+/* a batch of 256 then costs 4 rows: seconds on the slowest CPU */
+#define FIRST_LM_RATE  (1.0 / 64)
+#define LM_RATE_MIN    (1.0 / 1024)
+#define EVAL_SHARE_MIN (1.0 / 16)
+#define FAST_SHARE_MIN (1.0 / 64)
+#define DECREASE       0.7
+#define INCREASE       1.15
+#define BUSY_BATCHES   4 /* behind by more: too much */
+#define CALM_BATCHES   2 /* behind by less: there is time */
 
-struct core_rates rates_first(const struct settings *settings)
-{
+struct core_rates rates_first(const struct settings *settings) {
     struct core_rates rates = {.lm_rate = settings->train_lm_rate_max,
                                .eval_rate = settings->eval_rate,
                                .eval_lm_rate = settings->eval_lm_rate,
@@ -28,16 +28,14 @@ struct core_rates rates_first(const struct settings *settings)
     return rates;
 }
 
-static double towards(double value, double factor, double minimum, double maximum)
-{
+static double towards(double value, double factor, double minimum, double maximum) {
     value *= factor;
     if (value < minimum) { value = minimum; }
     return value > maximum ? maximum : value;
 }
 
 struct core_rates rates_next(const struct settings *settings, const struct core_rates *now,
-                             const struct rates_load *load)
-{
+                             const struct rates_load *load) {
     struct core_rates next = *now;
     if (settings->engine_strict) { return next; }
     next.eval_rate = settings->eval_rate;

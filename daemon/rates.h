@@ -15,11 +15,12 @@
 #include "daemon/settings.h"
 
 struct rates_load {
-    uint64_t backlog;    /* rows the learner is behind */
-    uint64_t queued;     /* records waiting in the ring */
+    uint64_t backlog; /* rows the learner is behind */
+    uint64_t queued;  /* records waiting in the ring */
 };
 
-/* The rates a new shard begins with: the language model starts low and grows while there is time. */
+/* The rates a new shard begins with: the language model starts low and grows while there is
+ * time. */
 struct core_rates rates_first(const struct settings *settings);
 /* The next rates, to be asked once a second. */
 struct core_rates rates_next(const struct settings *settings, const struct core_rates *now,

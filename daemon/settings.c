@@ -78,7 +78,7 @@ static enum status accept_extra(const char *section, const char *key, const char
     return STATUS_CONFIG; /* in the usual words */
 }
 
-/* ---- where to listen ------------------------------------------------------------------------- */
+/* ---- where to listen ---- */
 
 enum status settings_listen(const char *text, struct listen_address *ret_address,
                             struct error *err) {
@@ -132,7 +132,7 @@ enum status settings_listen(const char *text, struct listen_address *ret_address
     return STATUS_OK;
 }
 
-/* ---- what spans several settings ------------------------------------------------------------- */
+/* ---- what spans several settings ---- */
 
 static enum status check_strict(const struct settings *s, struct error *err) {
     if (!s->engine_strict) { return STATUS_OK; }
@@ -202,7 +202,7 @@ enum status settings_check(const struct settings *s, struct error *err) {
     return check_http(s, err);
 }
 
-/* ---- secrets --------------------------------------------------------------------------------- */
+/* ---- secrets ---- */
 
 /* Reads one credential into text, without the newline at its end; absent: *ret_found false. */
 static enum status credential_read(const char *folder, const char *name,
@@ -278,7 +278,7 @@ static enum status credentials_load(struct settings *settings, struct error *err
     return STATUS_OK;
 }
 
-/* ---- doors ----------------------------------------------------------------------------------- */
+/* ---- doors ---- */
 
 enum status settings_load(const char *path, const char *const *overrides, int override_count,
                           struct settings *settings, struct error *err) {

@@ -2,8 +2,8 @@
  *
  * settings_record.c - settings to text and back.
  *
- * Why it exists: what was published follows from the settings in force then, so they are part of the
- * record and not of a file somebody may edit.
+ * Why it exists: what was published follows from the settings in force then, so they are part of
+ * the record and not of a file somebody may edit.
  * Thread: core. */
 #include "daemon/settings_record.h"
 
@@ -14,8 +14,7 @@
 #include "base/hash.h"
 
 enum status settings_text_make(const struct settings *settings, struct settings_text *ret_text,
-                               struct error *err)
-{
+                               struct error *err) {
     int count;
     const struct setting *table = settings_table(&count);
     ret_text->count = 0;
@@ -35,8 +34,7 @@ enum status settings_text_make(const struct settings *settings, struct settings_
     return STATUS_OK;
 }
 
-uint64_t settings_text_digest(const struct settings_text *text)
-{
+uint64_t settings_text_digest(const struct settings_text *text) {
     uint64_t digest = 0;
     for (int i = 0; i < text->count; i++) {
         digest = hash64(text->entries[i].key, digest);
@@ -45,14 +43,12 @@ uint64_t settings_text_digest(const struct settings_text *text)
     return digest;
 }
 
-static void meta_key(char key[80], const char *name)
-{
+static void meta_key(char key[80], const char *name) {
     (void)snprintf(key, 80, "setting/%s", name); /* names have at most 63 bytes */
 }
 
 enum status settings_text_save(const struct settings_text *text, struct stage *stage,
-                               struct error *err)
-{
+                               struct error *err) {
     for (int i = 0; i < text->count; i++) {
         char key[80];
         meta_key(key, text->keys[i]);
@@ -64,8 +60,7 @@ enum status settings_text_save(const struct settings_text *text, struct stage *s
 }
 
 enum status settings_text_load(struct settings *settings, struct store_reader *reader,
-                               struct error *err)
-{
+                               struct error *err) {
     int count;
     const struct setting *table = settings_table(&count);
     for (int i = 0; i < count; i++) {

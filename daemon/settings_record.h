@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * settings_record.h - the settings that affect what is published, as text: for the epoch record, for
- * META (so that a refold after the file changed uses what was in force) and as one digest.
+ * settings_record.h - the settings that affect what is published, as text: for the epoch record,
+ * for META (so that a refold after the file changed uses what was in force) and as one digest.
  */
 #ifndef DAEMON_SETTINGS_RECORD_H
 #define DAEMON_SETTINGS_RECORD_H

@@ -151,7 +151,7 @@ void shared_picture_copy(struct shared *shared, struct shared_picture *ret_pictu
     unlock(shared);
 }
 
-/* ---- operator requests ----------------------------------------------------------------------- */
+/* ---- operator requests ---- */
 
 enum status shared_request_submit(struct shared *shared, const struct operator_request *request,
                                   struct error *err) {
@@ -182,7 +182,7 @@ bool shared_request_take(struct shared *shared, struct operator_request *ret_req
     return found;
 }
 
-/* ---- heartbeats ------------------------------------------------------------------------------ */
+/* ---- heartbeats ---- */
 
 void shared_beat(struct shared *shared, enum shared_thread thread) {
     assert((int)thread >= 0 && (int)thread < SHARED_THREAD_COUNT);
@@ -211,7 +211,7 @@ int64_t shared_oldest_beat_us(const struct shared *shared) {
     return oldest;
 }
 
-/* ---- stop and reload ------------------------------------------------------------------------- */
+/* ---- stop and reload ---- */
 
 void shared_stop(struct shared *shared, enum status why, const struct error *err) {
     lock(shared);

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * start.c - the start procedure of PROTOCOL.md: who owns the shard, where it stands, what is missing.
+ * start.c - the start procedure of PROTOCOL.md: who owns the shard, where it stands, what is
+ * missing.
  *
  *   tail ─▶ owner? ─▶ fence ─▶ tail again ─▶ committed offsets + token ─▶ (E_k, H_k)
  *   LMDB ─▶ (E_l, H_l)
  *      ledger empty, LMDB empty          a new shard: epoch 0
  *      E_l == E_k, H_l == H_k            go on
- *      E_l <  E_k                        refold: consume the recorded runs again, outputs suppressed
+ *      E_l <  E_k                        refold: consume the recorded runs again, outputs
+ *      suppressed
  *      LMDB empty, ledger ours           refold from epoch 0
  *      anything else                     78: iloractl fsck explains
  *   then the claim epoch: "here I am", with the settings when they changed
  *
- * The claim is committed after the refold and not before it: its digests are then computed like every
- * other epoch's. The fence alone keeps a predecessor from committing meanwhile.
+ * The claim is committed after the refold and not before it: its digests are then computed like
+ * every other epoch's. The fence alone keeps a predecessor from committing meanwhile.
  * Thread: core. */
 #include <assert.h>
 #include <inttypes.h>
@@ -37,15 +39,13 @@ struct start {
     char token[STREAM_TOKEN_BYTES_MAX];
 };
 
-/* ---- topics ------------------------------------------------------------------------------------ */
+/* ---- topics ---- */
 
 /* Waits while nobody answers; a topic that is absent gives 0 partitions. */
 static enum status ask_partitions(struct core *core, enum stream_topic topic, int32_t *ret_count,
-                                  struct error *err)
-{
+                                  struct error *err) {
     for (;;) {
-        enum status status =
-            core->stream->ops->partitions(core->stream, topic, ret_count, err);
+        enum status status = core->stream->ops->partitions(core->stream, topic, ret_count, err);
         if (status == STATUS_NOT_FOUND) {
             *ret_count = 0;
             return STATUS_OK;
@@ -57,8 +57,7 @@ static enum status ask_partitions(struct core *core, enum stream_topic topic, in
     }
 }
 
-static enum status find_topics(struct start *start, struct error *err)
-{
+static enum status find_topics(struct start *start, struct error *err) {
     struct core *core = start->core;
     for (int topic = 0; topic < STREAM_TOPIC_COUNT; topic++) {
         int32_t count;
@@ -87,14 +86,12 @@ static enum status find_topics(struct start *start, struct error *err)
                      start->partitions[STREAM_EVENTS]);
 }
 
-/* ---- ownership --------------------------------------------------------------------------------- */
+/* ---- ownership ---- */
 
 /* The ledger's last owner must be this state directory, or the one named by --take-over. */
-static enum status check_owner(struct start *start, struct error *err)
-{
+static enum status check_owner(struct start *start, struct error *err) {
     struct core *core = start->core;
-    enum status status =
-        ledger_read_tail(core->stream, core->doors.shard, &start->tail, err);
+    enum status status = ledger_read_tail(core->stream, core->doors.shard, &start->tail, err);
     if (status != STATUS_OK || start->tail.empty) { return status; }
     if (memcmp(start->tail.owner, core->owner, OWNER_BYTES) == 0) { return STATUS_OK; }
     char last[2 * OWNER_BYTES + 1], own[2 * OWNER_BYTES + 1];
@@ -107,12 +104,10 @@ static enum status check_owner(struct start *start, struct error *err)
                      core->doors.shard, last, own, last);
 }
 
-static enum status fence(struct start *start, struct error *err)
-{
+static enum status fence(struct start *start, struct error *err) {
     struct core *core = start->core;
     for (;;) {
-        enum status status =
-            core->stream->ops->fence(core->stream, core_wait, core, err);
+        enum status status = core->stream->ops->fence(core->stream, core_wait, core, err);
         if (status != STATUS_AGAIN) { return status; }
         core_say(core, "waiting for the stream: %.200s", err->text);
         if (!core_wait(core)) { return status; }
@@ -120,32 +115,30 @@ static enum status fence(struct start *start, struct error *err)
     }
 }
 
-/* ---- where the input begins --------------------------------------------------------------------- */
+/* ---- where the input begins ---- */
 
-static enum status first_positions(struct start *start, struct error *err)
-{
+static enum status first_positions(struct start *start, struct error *err) {
     struct core *core = start->core;
     bool latest = core->settings.stream_kind == STREAM_KIND_KAFKA &&
                   core->settings.kafka_start == KAFKA_START_LATEST;
     for (int i = 0; i < start->state.position_count; i++) {
         struct stream_position *p = &start->state.positions[i];
         int64_t first, end;
-        enum status status = core->stream->ops->bounds(core->stream, p->topic, p->partition,
-                                                       &first, &end, err);
+        enum status status =
+            core->stream->ops->bounds(core->stream, p->topic, p->partition, &first, &end, err);
         if (status != STATUS_OK) { return error_wrap(err, "where the input begins"); }
         p->next = latest ? end : first;
     }
     return STATUS_OK;
 }
 
-static enum status check_positions(struct start *start, struct error *err)
-{
+static enum status check_positions(struct start *start, struct error *err) {
     struct core *core = start->core;
     for (int i = 0; i < start->state.position_count; i++) {
         const struct stream_position *p = &start->state.positions[i];
         int64_t first, end;
-        enum status status = core->stream->ops->bounds(core->stream, p->topic, p->partition,
-                                                       &first, &end, err);
+        enum status status =
+            core->stream->ops->bounds(core->stream, p->topic, p->partition, &first, &end, err);
         if (status != STATUS_OK) { return error_wrap(err, "checking input positions"); }
         if (p->next < first) {
             return error_set(err, STATUS_CORRUPT,
@@ -163,10 +156,9 @@ static enum status check_positions(struct start *start, struct error *err)
     return STATUS_OK;
 }
 
-/* ---- the state --------------------------------------------------------------------------------- */
+/* ---- the state ---- */
 
-static enum status load_state(struct start *start, struct error *err)
-{
+static enum status load_state(struct start *start, struct error *err) {
     struct core *core = start->core;
     enum status status = core_state_init(&start->state, start->partitions, err);
     if (status != STATUS_OK) { return status; }
@@ -184,8 +176,7 @@ static enum status load_state(struct start *start, struct error *err)
     return status;
 }
 
-static enum status compare_with_ledger(struct start *start, struct error *err)
-{
+static enum status compare_with_ledger(struct start *start, struct error *err) {
     const struct core_state *state = &start->state;
     const struct ledger_tail *tail = &start->tail;
     if (tail->empty) {
@@ -209,8 +200,8 @@ static enum status compare_with_ledger(struct start *start, struct error *err)
                          state->epoch, tail->epoch);
     }
     if (state->epoch == tail->epoch && memcmp(state->chain, tail->chain, SHA256_BYTES) != 0) {
-        return error_set(err, STATUS_CORRUPT,
-                         "state and ledger disagree about epoch %" PRIu64, tail->epoch);
+        return error_set(err, STATUS_CORRUPT, "state and ledger disagree about epoch %" PRIu64,
+                         tail->epoch);
     }
     if (tail->fold_version != FOLD_VERSION && state->epoch < tail->epoch) {
         return error_set(err, STATUS_CONFIG,
@@ -221,8 +212,7 @@ static enum status compare_with_ledger(struct start *start, struct error *err)
 }
 
 /* The token must name the tail, or be gone (offsets expire; the tail is the authority). */
-static enum status check_token(struct start *start, struct error *err)
-{
+static enum status check_token(struct start *start, struct error *err) {
     struct core *core = start->core;
     struct core_state *scratch = &start->state;
     struct stream_position *positions = scratch->positions;
@@ -249,7 +239,7 @@ static enum status check_token(struct start *start, struct error *err)
                      start->token, start->tail.empty ? 0 : start->tail.epoch);
 }
 
-/* ---- refold ------------------------------------------------------------------------------------ */
+/* ---- refold ---- */
 
 struct refold {
     struct core *core;
@@ -259,8 +249,7 @@ struct refold {
 };
 
 static enum status refold_record(void *context, const struct stream_record *record,
-                                 struct error *err)
-{
+                                 struct error *err) {
     struct refold *refold = context;
     const struct epoch_run *run = refold->run;
     refold->records++;
@@ -274,8 +263,7 @@ static enum status refold_record(void *context, const struct stream_record *reco
 }
 
 static enum status refold_run(struct refold *refold, const struct epoch_run *run,
-                              struct error *err)
-{
+                              struct error *err) {
     struct stream *stream = refold->core->stream;
     refold->run = run;
     refold->records = 0;
@@ -284,15 +272,13 @@ static enum status refold_run(struct refold *refold, const struct epoch_run *run
     if (status != STATUS_OK) { return status; }
     if (refold->records == run->records) { return STATUS_OK; }
     return error_set(err, STATUS_CORRUPT,
-                     "%s/%d: offsets %" PRId64 " to %" PRId64
-                     " hold %u records, %u were consumed",
+                     "%s/%d: offsets %" PRId64 " to %" PRId64 " hold %u records, %u were consumed",
                      stream_topic_name((enum stream_topic)run->topic), run->partition, run->lo,
                      run->hi, refold->records, run->records);
 }
 
 static enum status refold_epoch(void *context, const struct epoch_record *record,
-                                const uint8_t chain_after[SHA256_BYTES], struct error *err)
-{
+                                const uint8_t chain_after[SHA256_BYTES], struct error *err) {
     struct refold *refold = context;
     struct core *core = refold->core;
     engine_follow(core->engine, record, chain_after);
@@ -313,8 +299,7 @@ static enum status refold_epoch(void *context, const struct epoch_record *record
 
 /* Epoch 0 says where the input began. */
 static enum status take_start(void *context, const struct epoch_record *record,
-                              const uint8_t chain_after[SHA256_BYTES], struct error *err)
-{
+                              const uint8_t chain_after[SHA256_BYTES], struct error *err) {
     struct start *start = context;
     (void)chain_after;
     for (int i = 0; i < record->start_count; i++) {
@@ -330,8 +315,7 @@ static enum status take_start(void *context, const struct epoch_record *record,
 }
 
 /* The engine over the core's settings, from where start stands. */
-static enum status make_engine(struct start *start, struct error *err)
-{
+static enum status make_engine(struct start *start, struct error *err) {
     struct core *core = start->core;
     struct engine_doors doors = {.settings = &core->settings,
                                  .stage = core->stage,
@@ -344,8 +328,7 @@ static enum status make_engine(struct start *start, struct error *err)
     return engine_new(&doors, &start->state, &core->engine, err);
 }
 
-static enum status refold(struct start *start, struct error *err)
-{
+static enum status refold(struct start *start, struct error *err) {
     struct core *core = start->core;
     struct refold refold = {.core = core};
     static const uint8_t origin[SHA256_BYTES] = {0};
@@ -367,9 +350,9 @@ static enum status refold(struct start *start, struct error *err)
     status = make_engine(start, err);
     if (status != STATUS_OK) { return status; }
     int64_t began_us = clock_monotonic_us();
-    status = ledger_each(core->stream, core->doors.shard, first, start->tail.epoch,
-                         start->tail.offset, start->empty ? origin : start->state.chain,
-                         refold_epoch, &refold, err);
+    status =
+        ledger_each(core->stream, core->doors.shard, first, start->tail.epoch, start->tail.offset,
+                    start->empty ? origin : start->state.chain, refold_epoch, &refold, err);
     if (status != STATUS_OK) {
         if (core->door_failed) { *err = core->door_error; }
         return error_wrap(err, "refolding from epoch %" PRIu64, first);
@@ -383,11 +366,10 @@ static enum status refold(struct start *start, struct error *err)
     return STATUS_OK;
 }
 
-/* ---- the claim --------------------------------------------------------------------------------- */
+/* ---- the claim ---- */
 
 /* The version in force must be held before anything is scored. */
-static enum status hold_version_in_force(struct start *start, struct error *err)
-{
+static enum status hold_version_in_force(struct start *start, struct error *err) {
     struct core *core = start->core;
     struct version *version = core_version_door(core, start->state.in_force);
     if (version != NULL) {
@@ -407,21 +389,19 @@ static enum status hold_version_in_force(struct start *start, struct error *err)
     return STATUS_OK;
 }
 
-/* Settings that affect outputs and differ from the ones in force are recorded by the claim; the rates
- * begin again from them. */
-static enum status compare_settings(struct start *start, struct error *err)
-{
+/* Settings that affect outputs and differ from the ones in force are recorded by the claim; the
+ * rates begin again from them. */
+static enum status compare_settings(struct start *start, struct error *err) {
     static _Thread_local struct settings_text text; /* large */
     enum status status = settings_text_make(&start->core->settings, &text, err);
     if (status != STATUS_OK) { return status; }
-    start->settings_changed = start->tail.empty ||
-                              settings_text_digest(&text) != start->state.settings_digest;
+    start->settings_changed =
+        start->tail.empty || settings_text_digest(&text) != start->state.settings_digest;
     if (start->settings_changed) { start->state.rates = rates_first(&start->core->settings); }
     return STATUS_OK;
 }
 
-static enum status claim(struct start *start, struct error *err)
-{
+static enum status claim(struct start *start, struct error *err) {
     struct core *core = start->core;
     enum status status;
     struct engine_close close = {.claim = true,
@@ -438,8 +418,7 @@ static enum status claim(struct start *start, struct error *err)
     return status;
 }
 
-static enum status run(struct start *start, struct error *err)
-{
+static enum status run(struct start *start, struct error *err) {
     struct core *core = start->core;
     enum status status = find_topics(start, err);
     if (status == STATUS_OK) { status = check_owner(start, err); }
@@ -466,8 +445,7 @@ static enum status run(struct start *start, struct error *err)
     return core->stream->ops->assign(core->stream, positions, count, err);
 }
 
-enum status core_start(struct core *core, struct error *err)
-{
+enum status core_start(struct core *core, struct error *err) {
     struct start start = {.core = core};
     enum status status = run(&start, err);
     core_state_free(&start.state);

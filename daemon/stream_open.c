@@ -17,15 +17,13 @@
 
 #define MESSAGE_BYTES_MAX (4 * 1024 * 1024)
 
-static void identity_name(const struct settings *s, char name[256])
-{
+static void identity_name(const struct settings *s, char name[256]) {
     (void)snprintf(name, 256, "ilora.%.64s.%" PRId64, s->stream_deployment,
                    s->stream_shard); /* [stream] deployment has at most 64 bytes */
 }
 
 static enum status open_kafka(const struct settings *s, bool writer, struct stream **ret_stream,
-                              struct error *err)
-{
+                              struct error *err) {
     char identity[256];
     identity_name(s, identity);
     struct stream_kafka_property properties[CONFIG_EXTRA_MAX];
@@ -52,8 +50,7 @@ static enum status open_kafka(const struct settings *s, bool writer, struct stre
 }
 
 static enum status open_local(const struct settings *s, bool writer, struct stream **ret_stream,
-                              struct error *err)
-{
+                              struct error *err) {
     char identity[256], path[FILE_PATH_BYTES_MAX];
     identity_name(s, identity);
     enum status status = path_join(path, s->state_path, "stream", err);
@@ -67,8 +64,7 @@ static enum status open_local(const struct settings *s, bool writer, struct stre
 }
 
 enum status stream_open(const struct settings *settings, bool writer, struct stream **ret_stream,
-                        struct error *err)
-{
+                        struct error *err) {
     return settings->stream_kind == STREAM_KIND_KAFKA
                ? open_kafka(settings, writer, ret_stream, err)
                : open_local(settings, writer, ret_stream, err);

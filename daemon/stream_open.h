@@ -12,8 +12,8 @@
 #include "base/stream.h"
 #include "daemon/settings.h"
 
-/* writer: may fence and commit as ilora.<deployment>.<shard>. Otherwise reads, produces and knows what
- * that identity has committed. CONFIG names the setting. The caller closes the stream. */
+/* writer: may fence and commit as ilora.<deployment>.<shard>. Otherwise reads, produces and knows
+ * what that identity has committed. CONFIG names the setting. The caller closes the stream. */
 MUST_CHECK enum status stream_open(const struct settings *settings, bool writer,
                                    struct stream **ret_stream, struct error *err);
 

@@ -16,7 +16,7 @@
 #include "ops/audit.h"
 #include "ops/client.h"
 
-/* ---- input ----------------------------------------------------------------------------------- */
+/* ---- input ---- */
 
 static int compare_runs(const void *a, const void *b) {
     const struct audit_run *x = a, *y = b;
@@ -138,7 +138,7 @@ enum status audit_input(struct audit *audit, struct error *err) {
     return STATUS_OK;
 }
 
-/* ---- outputs --------------------------------------------------------------------------------- */
+/* ---- outputs ---- */
 
 /* False: no memory. *ret_new: it was not there. */
 static bool set_add(struct hash_set *set, uint64_t hash, bool *ret_new) {

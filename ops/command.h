@@ -39,7 +39,7 @@ extern const struct command command_audit, command_base, command_config, command
     command_produce, command_publish, command_recommend, command_rollback, command_score,
     command_snapshots, command_status, command_tokenize, command_topics;
 
-/* ---- arguments ------------------------------------------------------------------------------- */
+/* ---- arguments ---- */
 
 /* argv without what was taken; what is left are the words. Options may stand anywhere; after "--"
  * all are words. */
@@ -63,7 +63,7 @@ double options_real(struct options *options, const char *name, double fallback, 
  * not within [minimum, maximum]. Call last. */
 bool options_end(struct options *options, const struct command *command, int minimum, int maximum);
 
-/* ---- words ----------------------------------------------------------------------------------- */
+/* ---- words ---- */
 
 /* "iloractl NAME: text" on stderr; returns COMMAND_FAILED. */
 int command_failed(const struct command *command, const struct error *err);

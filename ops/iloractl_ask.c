@@ -62,7 +62,7 @@ const struct command command_rollback = {"rollback", "go back to a version", rol
 const struct command command_publish = {"publish", "make a version now", publish_help, run_publish};
 const struct command command_forget = {"forget", "remove a user", forget_help, run_forget};
 
-/* ---- printing -------------------------------------------------------------------------------- */
+/* ---- printing ---- */
 
 /* Title, or the id of an item without one. */
 static struct span item_words(const struct json_value *item) {
@@ -169,7 +169,7 @@ static int ask_with(const struct command_context *context, const struct command 
     return code;
 }
 
-/* ---- commands -------------------------------------------------------------------------------- */
+/* ---- commands ---- */
 
 static int run_recommend(const struct command_context *context, int argc, char **argv) {
     struct options options = options_of(argc, argv);

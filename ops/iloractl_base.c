@@ -42,7 +42,7 @@ const struct command command_base = {"base", "check and describe a base model", 
 const struct command command_tokenize = {"tokenize", "texts as token ids", tokenize_help,
                                          run_tokenize};
 
-/* ---- base ------------------------------------------------------------------------------------ */
+/* ---- base ---- */
 
 static void print_description(const struct command_context *context, struct base_access *access,
                               const char *path, const char *digest) {
@@ -112,7 +112,7 @@ static int run_base(const struct command_context *context, int argc, char **argv
     return status == STATUS_OK ? COMMAND_DONE : command_failed(&command_base, &err);
 }
 
-/* ---- tokenize -------------------------------------------------------------------------------- */
+/* ---- tokenize ---- */
 
 static enum status print_tokens(const struct command_context *context,
                                 const struct tokenizer *tokenizer, struct span text,

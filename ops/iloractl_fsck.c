@@ -95,7 +95,7 @@ static void broken(struct check *check, const char *what, const char *words) {
     }
 }
 
-/* ---- tables ---------------------------------------------------------------------------------- */
+/* ---- tables ---- */
 
 static bool count_entry(void *context, struct span key, struct span value) {
     struct check *check = context;
@@ -148,7 +148,7 @@ static void check_log(struct check *check, struct store_reader *reader) {
     sound(check, "rows", words);
 }
 
-/* ---- versions -------------------------------------------------------------------------------- */
+/* ---- versions ---- */
 
 /* The files of one version, as the manifest's object {"name": "sha256 in hex"} names them. */
 struct file_check {
@@ -245,7 +245,7 @@ static void check_versions(struct check *check, const char *state_path) {
     if (status != STATUS_OK) { broken(check, "versions", err.text); }
 }
 
-/* ---- where the ledger stands ----------------------------------------------------------------- */
+/* ---- where the ledger stands ---- */
 
 static void check_ledger(struct check *check) {
     struct stream_access access = {0};
@@ -269,7 +269,7 @@ static void check_ledger(struct check *check) {
     }
 }
 
-/* ---- the command ----------------------------------------------------------------------------- */
+/* ---- the command ---- */
 
 /* The lock of a stopped daemon's state; -1 and AGAIN: somebody runs on it. */
 static enum status take_lock(const char *state_path, int *ret_fd, struct error *err) {

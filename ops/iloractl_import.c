@@ -67,7 +67,7 @@ static bool ends_with(const char *text, const char *end) {
     return size >= end_size && strcmp(text + size - end_size, end) == 0;
 }
 
-/* ---- which file is what ---------------------------------------------------------------------- */
+/* ---- which file is what ---- */
 
 static enum status read_events(struct import *import, const char *path,
                                const struct import_format *format, struct error *err) {
@@ -154,7 +154,7 @@ static enum status read_gorse(struct import *import, const char *path, struct er
     return read_events(import, path, &format, err);
 }
 
-/* ---- sending --------------------------------------------------------------------------------- */
+/* ---- sending ---- */
 
 static enum status send_items(struct import *import, struct error *err) {
     enum status status = STATUS_OK;
@@ -260,7 +260,7 @@ static enum status send_json_lines(struct import *import, const char *path, stru
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
-/* ---- the command ----------------------------------------------------------------------------- */
+/* ---- the command ---- */
 
 static enum status read_file(struct import *import, const char *format, const char *path,
                              const char *items, const struct import_format *columns,

@@ -37,7 +37,7 @@ void import_data_free(struct import_data *data) {
     memset(data, 0, sizeof *data);
 }
 
-/* ---- times ----------------------------------------------------------------------------------- */
+/* ---- times ---- */
 
 /* The rule of the daemon's input: below 1e11 seconds, below 1e14 milliseconds, else
  * microseconds. */
@@ -89,7 +89,7 @@ bool import_time(struct span span, int64_t *ret_time_ms) {
     return iso_time(text, ret_time_ms);
 }
 
-/* ---- rows ------------------------------------------------------------------------------------ */
+/* ---- rows ---- */
 
 static bool make_room(void **array, size_t count, size_t *capacity, size_t element_bytes) {
     if (count < *capacity) { return true; }
