@@ -31,8 +31,8 @@ struct stream {
 
 /* Prints and ends the program. */
 _Noreturn void bench_give_up(const char *what);
-/* events: .inter file (user_id, item_id, rating, timestamp); items: .item file (item_id, title, year)
- * or NULL. */
+/* events: .inter file (user_id, item_id, rating, timestamp); items: .item file (item_id, title,
+ * year) or NULL. */
 void bench_stream_open(struct stream *stream, const char *events, const char *items);
 void bench_stream_close(struct stream *stream);
 /* The next row: event `index`, at place `at` of its batch; the event is then consumed. */

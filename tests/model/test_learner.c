@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "tests/model/learner_fixture.h"
+#include "tests/support/fault.h"
 #include "tests/support/tmpdir.h"
 #include "tests/support/unit.h"
 
@@ -237,6 +238,77 @@ static void an_erased_row_teaches_nothing(void **state) {
     learner_free(learner);
 }
 
+/* ---- failures -------------------------------------------------------------------------------- */
+
+/* Opens, learns, makes a version, saves; folders of earlier runs are removed first. */
+static enum status learn_and_write(struct fixture *fixture, struct learner **ret_learner) {
+    const struct learner_settings settings = learner_fixture_settings();
+    struct version *version = NULL;
+    struct batch_stats stats;
+    char made[FILE_PATH_BYTES_MAX], saved[FILE_PATH_BYTES_MAX];
+    struct error err;
+
+    (void)snprintf(made, sizeof made, "%s", tmpdir_path(&fixture->tmp, "made"));
+    (void)snprintf(saved, sizeof saved, "%s", tmpdir_path(&fixture->tmp, "saved"));
+    enum status status = dir_remove(made, &err);
+    if (status == STATUS_OK) { status = dir_remove(saved, &err); }
+    if (status == STATUS_OK) {
+        status = learner_new(&settings, fixture->be, fixture->be, NULL, NULL, NULL,
+                             &fixture->stream->catalogue, ret_learner, &err);
+    }
+    for (int b = 0; b < 2 && status == STATUS_OK; b++) {
+        status = learner_batch(*ret_learner, fixture->stream->rows + (size_t)b * FIXTURE_BATCH,
+                               FIXTURE_BATCH, NULL, NULL, &stats, &err);
+    }
+    if (status == STATUS_OK) {
+        status = learner_make_version(*ret_learner, 1, made, "test", "", no_base, &version, &err);
+    }
+    if (status == STATUS_OK) { status = learner_save(*ret_learner, saved, &err); }
+    version_give(version);
+    return status;
+}
+
+static enum status write_life(void *context) {
+    struct learner *learner = NULL;
+
+    enum status status = learn_and_write(context, &learner);
+    learner_free(learner);
+    return status;
+}
+
+/* The same, then everything is read again. */
+static enum status whole_life(void *context) {
+    struct fixture *fixture = context;
+    const struct learner_settings settings = learner_fixture_settings();
+    struct learner *learner = NULL, *other = NULL;
+    struct version *loaded = NULL;
+    struct error err;
+
+    enum status status = learn_and_write(context, &learner);
+    if (status == STATUS_OK) {
+        status = learner_load_version(learner, tmpdir_path(&fixture->tmp, "made"), &loaded, &err);
+    }
+    if (status == STATUS_OK) {
+        status = learner_new(&settings, fixture->be, fixture->be, NULL, NULL, NULL,
+                             &fixture->stream->catalogue, &other, &err);
+    }
+    if (status == STATUS_OK) {
+        status = learner_load(other, tmpdir_path(&fixture->tmp, "saved"), &err);
+    }
+    version_give(loaded);
+    learner_free(other);
+    learner_free(learner);
+    return status;
+}
+
+static void every_failed_allocation_is_no_memory(void **state) {
+    assert_true(fault_sweep(FAULT_MEMORY, STATUS_NO_MEMORY, write_life, *state) > 100);
+}
+
+static void every_failed_file_operation_is_io(void **state) {
+    assert_true(fault_sweep(FAULT_FILE, STATUS_IO, whole_life, *state) > 20);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(fast_stack_beats_popularity_on_a_stream_with_structure,
@@ -250,6 +322,8 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(a_gap_in_the_rows_is_corrupt, setup, teardown),
         cmocka_unit_test_setup_teardown(an_erased_row_teaches_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_failed_allocation_is_no_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_failed_file_operation_is_io, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

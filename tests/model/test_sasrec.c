@@ -111,8 +111,8 @@ static void every_gradient_equals_finite_differences(void **state) {
     sasrec_free(sasrec);
 }
 
-/* With nearly all others drawn, the sample's loss is nearly the catalogue's; rows without a gradient
- * stay as they are, moments too. */
+/* With nearly all others drawn, the sample's loss is nearly the catalogue's; rows without a
+ * gradient stay as they are, moments too. */
 static void a_sampled_softmax_estimates_the_whole_and_touches_only_its_rows(void **state) {
     struct sasrec *sasrec = make(*state, &shape, 60);
     const struct sasrec_step how = {

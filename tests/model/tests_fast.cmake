@@ -5,6 +5,7 @@ ilora_test(stacker LABEL unit SOURCES test_stacker.c USES model kernels m)
 ilora_test(fast_model LABEL unit SOURCES test_fast_model.c USES model kernels m)
 if(ILORA_TEXT)
   ilora_test(counters LABEL unit SOURCES test_counters.c learner_fixture.c USES model kernels m)
+  ilora_test(learner_parts LABEL unit SOURCES test_learner_parts.c USES model kernels m)
   ilora_test(reservoir LABEL unit SOURCES test_reservoir.c USES model kernels m)
   ilora_test(learner LABEL unit SOURCES test_learner.c learner_fixture.c USES model kernels m)
   ilora_test(learner_lm LABEL unit SOURCES test_learner_lm.c learner_fixture.c
