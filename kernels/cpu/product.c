@@ -21,6 +21,11 @@
 #define ROOM_B ((size_t)BLOCK_K * BLOCK_N)
 #define ROOM_A ((size_t)BLOCK_K * BLOCK_M)
 
+/* Up to this k a tile's sums cost less than fetching its part of c. */
+#define THIN_K 32
+/* A sum over rows that gives so few columns is better turned: its vectors would be part empty. */
+#define THIN_N 32
+
 /* Rows of a from which packing b in order pays: fewer read it only once or twice. */
 #define PACK_B_ROWS_MIN (4 * TILE_ROWS)
 
@@ -74,25 +79,41 @@ static void pack_a(float *packed, const struct product *p, const struct block *a
     }
 }
 
-/* The block's rows against its columns; packed_a and packed_b are NULL where read in place. */
+/* A block of rows against one panel of columns from j; packed_a and packed_b are NULL where read in
+ * place. */
+static void panel_multiply(const struct product *p, const float *packed_a, const float *packed_b,
+                           const struct block *at, int i, int rows, int j, enum tile_store store) {
+    int columns = at->n1 - j < TILE_COLUMNS ? at->n1 - j : TILE_COLUMNS;
+    const float *b = packed_b == NULL ? p->b + (size_t)at->l0 * p->b_row + j
+                                      : packed_b + (size_t)(j - at->n0) * (size_t)at->count;
+    const float *a = packed_a == NULL ? p->a + (size_t)i * p->a_row + (size_t)at->l0 * p->a_step
+                                      : packed_a + (size_t)(i - at->m0) * (size_t)at->count;
+    tile_block(p->c + (size_t)i * p->c_row + j, p->c_row, rows, columns, a,
+               packed_a == NULL ? p->a_row : 1, packed_a == NULL ? p->a_step : TILE_ROWS, b,
+               packed_b == NULL ? p->b_row : TILE_COLUMNS, at->count, p->alpha, store);
+}
+
+/* The block's rows against its columns. With a short k the time goes to c: then its rows are walked
+ * along, so that the CPU's prefetcher sees them coming. */
 static void block_multiply(const struct product *p, const float *packed_a, const float *packed_b,
                            const struct block *at) {
     enum tile_store store = at->l0 == 0 && p->beta == 0.0f ? TILE_SET : TILE_ADD;
-    int row_step = packed_a == NULL ? BLOCK_M : TILE_ROWS;
+    bool thin = at->count <= THIN_K;
+    int row_step = packed_a == NULL && !thin ? BLOCK_M : TILE_ROWS;
 
-    for (int j = at->n0; j < at->n1; j += TILE_COLUMNS) {
-        int columns = at->n1 - j < TILE_COLUMNS ? at->n1 - j : TILE_COLUMNS;
-        const float *b = packed_b == NULL ? p->b + (size_t)at->l0 * p->b_row + j
-                                          : packed_b + (size_t)(j - at->n0) * (size_t)at->count;
-        size_t b_row = packed_b == NULL ? p->b_row : TILE_COLUMNS;
+    if (thin) {
         for (int i = at->m0; i < at->m1; i += row_step) {
             int rows = at->m1 - i < row_step ? at->m1 - i : row_step;
-            const float *a = packed_a == NULL
-                                 ? p->a + (size_t)i * p->a_row + (size_t)at->l0 * p->a_step
-                                 : packed_a + (size_t)(i - at->m0) * (size_t)at->count;
-            tile_block(p->c + (size_t)i * p->c_row + j, p->c_row, rows, columns, a,
-                       packed_a == NULL ? p->a_row : 1, packed_a == NULL ? p->a_step : TILE_ROWS, b,
-                       b_row, at->count, p->alpha, store);
+            for (int j = at->n0; j < at->n1; j += TILE_COLUMNS) {
+                panel_multiply(p, packed_a, packed_b, at, i, rows, j, store);
+            }
+        }
+        return;
+    }
+    for (int j = at->n0; j < at->n1; j += TILE_COLUMNS) {
+        for (int i = at->m0; i < at->m1; i += row_step) {
+            int rows = at->m1 - i < row_step ? at->m1 - i : row_step;
+            panel_multiply(p, packed_a, packed_b, at, i, rows, j, store);
         }
     }
 }
@@ -142,15 +163,13 @@ static int split_at(int size, int step, int part, int parts) {
     return at < size ? at : size;
 }
 
-static void product_run(struct backend *be, const struct product *p) {
+/* rooms: (ROOM_B + ROOM_A) floats a thread. */
+static void product_run(struct backend *be, const struct product *p, float *rooms) {
     size_t work = (size_t)p->m * (size_t)p->n * (size_t)(p->k > 0 ? p->k : 1);
     /* 524288 multiply-adds are about 5 us of one core, twice what waking a team costs */
     int parts = work < 524288 ? 1 : be->threads;
     bool by_rows = p->m / TILE_ROWS >= p->n / TILE_COLUMNS;
-    float *rooms = cpu_scratch(cpu_of(be), SCRATCH_PRODUCT,
-                               (ROOM_B + ROOM_A) * (size_t)be->threads * sizeof *rooms);
 
-    if (rooms == NULL) { return; }
 #pragma omp parallel for num_threads(parts) schedule(static)
     for (int part = 0; part < parts; part++) {
         int m0 = by_rows ? split_at(p->m, TILE_ROWS, part, parts) : 0;
@@ -160,6 +179,38 @@ static void product_run(struct backend *be, const struct product *p) {
         product_start(p, m0, m1, n0, n1);
         product_part(p, rooms + (ROOM_B + ROOM_A) * (size_t)part, m0, m1, n0, n1);
     }
+}
+
+/* c = beta c + t^T; t (n,m) dense */
+static void add_transposed(const struct product *p, const float *t) {
+    for (int i = 0; i < p->m; i++) {
+        float *c = p->c + (size_t)i * p->c_row;
+        for (int j = 0; j < p->n; j++) {
+            float value = t[(size_t)j * (size_t)p->m + (size_t)i];
+            c[j] = p->beta == 0.0f ? value : p->beta * c[j] + value;
+        }
+    }
+}
+
+/* c = a^T b with few columns: as the transposed product b^T a, whose rows are long. */
+static void product_turned(struct backend *be, const struct product *p, float *rooms, float *t) {
+    const struct product turned = {
+        .c = t,
+        .c_row = (size_t)p->m,
+        .a = p->b,
+        .a_row = 1,
+        .a_step = p->b_row,
+        .b = p->a,
+        .b_row = p->a_step,
+        .b_column = 1,
+        .m = p->n,
+        .n = p->m,
+        .k = p->k,
+        .alpha = p->alpha,
+        .beta = 0.0f,
+    };
+    product_run(be, &turned, rooms);
+    add_transposed(p, t);
 }
 
 static void product(struct backend *be, struct tensor c, struct tensor a, bool transpose_a,
@@ -185,7 +236,17 @@ static void product(struct backend *be, struct tensor c, struct tensor a, bool t
     assert((transpose_b ? b.rows : b.cols) == p.n);
     assert((transpose_b ? b.cols : b.rows) == p.k);
     if (p.m == 0 || p.n == 0) { return; }
-    product_run(be, &p);
+
+    bool turned = transpose_a && !transpose_b && p.n <= THIN_N && p.m > 4 * p.n && p.k > 0;
+    size_t room = (ROOM_B + ROOM_A) * (size_t)be->threads;
+    size_t extra = turned ? (size_t)p.m * (size_t)p.n : 0;
+    float *rooms = cpu_scratch(cpu_of(be), SCRATCH_PRODUCT, (room + extra) * sizeof *rooms);
+    if (rooms == NULL) { return; }
+    if (turned) {
+        product_turned(be, &p, rooms, rooms + room);
+    } else {
+        product_run(be, &p, rooms);
+    }
 }
 
 void ISA(product_install)(struct backend_ops *ops) {
