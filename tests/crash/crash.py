@@ -26,6 +26,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 TOPICS = ["predictions", "snapshots", "metrics", "dlq"]
@@ -110,6 +111,8 @@ class Shard:
         self.notify = os.path.join(self.folder, "notify")
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.notify)
+        self.ready = threading.Event()
+        threading.Thread(target=self.listen, daemon=True).start()
         settings = dict(SETTINGS, **overrides)
         settings["state.path"] = self.state
         if self.broker:
@@ -151,13 +154,19 @@ class Shard:
         if sent.returncode != 0:
             raise Failure("produce: " + sent.stderr.decode())
 
-    def start(self):
-        self.socket.setblocking(False)
-        while True:  # words of earlier lives
+    def listen(self):
+        """Reads all the daemon says, as systemd does: a full socket would make it wait."""
+        while True:
             try:
-                self.socket.recv(4096)
-            except BlockingIOError:
-                break
+                words = self.socket.recv(4096)
+            except OSError:
+                return
+            if b"READY=1" in words.split(b"\n"):
+                self.ready.set()
+
+    def start(self):
+        time.sleep(0.005)  # words of the life before
+        self.ready.clear()
         env = {k: v for k, v in os.environ.items() if not k.startswith("ILORAD_")}
         env["NOTIFY_SOCKET"] = self.notify
         self.log = open(os.path.join(self.folder, "log"), "ab")
@@ -187,15 +196,10 @@ class Shard:
             if now > limit:
                 raise Failure(f"{self.name}: not READY after {START_LIMIT_S} s:\n"
                               + self.log_tail())
-            self.socket.settimeout(min(0.2, max(0.001, (until or limit) - now)))
-            try:
-                words = self.socket.recv(4096)
-            except (socket.timeout, BlockingIOError):
-                self.check_alive()
-                continue
-            if b"READY=1" in words.split(b"\n"):
+            if self.ready.wait(min(0.1, max(0.001, (until or limit) - now))):
                 self.ready_s.append(time.monotonic() - self.started)
                 return True
+            self.check_alive()
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
@@ -251,6 +255,7 @@ class Shard:
     def close(self):
         if self.process is not None and self.process.poll() is None:
             self.kill()
+        self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
 
 
