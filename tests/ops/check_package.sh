@@ -78,6 +78,11 @@ for ((i = 0; i < 300; i++)); do
     sleep 0.1
 done
 ctl --json status | grep '"applied":200,' >/dev/null || { ctl status; cat "$work/log"; exit 1; }
+for ((i = 0; i < 300; i++)); do # the first version knows items; before it there is nothing to say
+    ctl --json status | grep '"version_in_force":[1-9]' >/dev/null && break
+    sleep 0.1
+done
+ctl generate --users 20 --items 72 --events 50 --seed 2 --send
 for ((i = 0; i < 100; i++)); do # the last group is cut by a timer
     [ -n "$(ctl consume predictions --max 1)" ] && break
     sleep 0.1

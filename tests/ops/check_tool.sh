@@ -108,8 +108,6 @@ has "version"
 code=0
 ctl recommend nobody 2>"$work/out" || code=$?
 [ $code = 1 ] && has "has no events"
-ctl consume predictions --max 1 >"$work/out"
-has '"user"'
 ctl topics list >"$work/out"
 has "ilorad.ledger"
 ctl config >"$work/out"
@@ -127,6 +125,8 @@ has "ilorad runs"
 ctl publish >/dev/null
 ctl generate --users 30 --items 72 --events 400 --seed 4 --send
 second=$(in_force_after "$first")
+ctl consume predictions --max 1 >"$work/out"
+has '"user"'
 ctl snapshots >"$work/out"
 has "in force"
 ctl recommend ann --n 3 >"$work/out"
