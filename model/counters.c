@@ -275,7 +275,7 @@ float counters_decayed_log(const struct counters *counters, uint32_t item, uint6
 void counters_covisitation(const struct counters *counters, const uint32_t *history,
                            int history_count, int history_span, float *ret_scores, int M) {
     assert(M >= 0 && history_span >= 0);
-    memset(ret_scores, 0, (size_t)M * sizeof *ret_scores);
+    if (M > 0) { memset(ret_scores, 0, (size_t)M * sizeof *ret_scores); }
 
     int first = history_count > history_span ? history_count - history_span : 0;
     for (int n = first; n < history_count; n++) {

@@ -33,6 +33,7 @@ static void covisitation_logs(struct ranker *ranker, int M) {
 }
 
 static void leave_out(struct ranker *ranker, const struct rank_request *request, int M) {
+    if (M == 0) { return; }
     if (request->hidden != NULL) {
         memcpy(ranker->left_out, request->hidden, (size_t)M);
     } else {
