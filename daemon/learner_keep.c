@@ -229,6 +229,13 @@ enum status learner_keep_restore(struct learner_thread *t, struct error *err) {
     status = folder_path(t, "checkpoints", list.numbers[list.count - 1], "", path, err);
     if (status != STATUS_OK) { return status; }
     status = learner_load(t->learner, path, err);
+    if (status != STATUS_OK && t->profile_changed) {
+        err->code = STATUS_CONFIG;
+        return error_wrap(err,
+                          "settings changed the model's shape: put them back, or remove state/, "
+                          "versions/ and checkpoints/ and start with --rebuild: '%s'",
+                          path);
+    }
     if (status != STATUS_OK) { return error_wrap(err, "loading checkpoint '%s'", path); }
     if (list.count >= CHECKPOINTS_KEPT) {
         t->trim_seq = list.numbers[list.count - CHECKPOINTS_KEPT];
