@@ -9,7 +9,7 @@
 #include <string.h>
 
 static const char *const model_names[EVAL_MODELS] = {
-    "full",   "fast",         "ilora_item", "frozen_item",
+    "full",   "fast",         "ilora_item", "ilora_title",        "frozen_item",
     "sasrec", "covisitation", "popularity", "popularity_decayed",
 };
 static const char *const kind_names[EVAL_KINDS] = {"candidates", "catalogue"};

@@ -77,7 +77,8 @@ struct learner_catalogue {
 
 /* Figures of one model on one kind of evaluation and one slice: sums, not means. */
 struct eval_figure {
-    /* full, fast, ilora_item, frozen_item, sasrec, covisitation, popularity, popularity_decayed */
+    /* full, fast, ilora_item, ilora_title (candidates only), frozen_item, sasrec, covisitation,
+     * popularity, popularity_decayed */
     char model[24];
     char kind[16]; /* candidates (1 target among 20), catalogue (full rank) */
     /* all; unseen (no event before); short, long (history below 10 items or not); lm (rows

@@ -151,10 +151,25 @@ static struct eval_outcome outcome_by_stack(const struct stacker *stack, const f
     return eval_outcome_of(scores, count);
 }
 
+/* The title head on the same candidates. */
+static enum status evaluate_titles(struct eval_run *run, const struct rank_request *request,
+                                   unsigned slices, const uint32_t *items, int count,
+                                   struct error *err) {
+    float scores[EVAL_CANDIDATES_MAX];
+    bool scored = false;
+
+    enum status status =
+        learner_lm_title_scores(run->learner, request, items, count, scores, &scored, err);
+    if (status != STATUS_OK || !scored) { return status; }
+    eval_book_add(&run->learner->book, EVAL_ILORA_TITLE, EVAL_CANDIDATES, slices,
+                  eval_outcome_of(scores, count));
+    return STATUS_OK;
+}
+
 /* 1 target among the candidates, by every model. frozen: log-probabilities (M) or NULL. */
-static void evaluate_candidates(struct eval_run *run, const struct training_row *row,
-                                const struct rank_request *request, unsigned slices,
-                                const float *frozen) {
+static enum status evaluate_candidates(struct eval_run *run, const struct training_row *row,
+                                       const struct rank_request *request, unsigned slices,
+                                       const float *frozen, struct error *err) {
     struct learner *learner = run->learner;
     struct eval_book *book = &learner->book;
     const struct fast_model *fast = learner->fast;
@@ -162,7 +177,7 @@ static void evaluate_candidates(struct eval_run *run, const struct training_row 
     uint32_t items[EVAL_CANDIDATES_MAX];
     float features[EVAL_CANDIDATES_MAX * FEATURE_COUNT], scores[EVAL_CANDIDATES_MAX];
 
-    if (!draw_candidates(run, row, request, items, count)) { return; }
+    if (!draw_candidates(run, row, request, items, count)) { return STATUS_OK; }
     ranker_last_features(learner->ranker, items, count, features);
     struct eval_outcome by_fast = outcome_by_stack(&fast->fast_stack, features, count);
     struct eval_outcome by_sasrec = outcome_by_feature(features, count, FEATURE_SASREC);
@@ -174,7 +189,7 @@ static void evaluate_candidates(struct eval_run *run, const struct training_row 
                   outcome_by_feature(features, count, FEATURE_POPULARITY));
     eval_book_add(book, EVAL_DECAYED, EVAL_CANDIDATES, slices,
                   outcome_by_feature(features, count, FEATURE_DECAYED));
-    if (frozen == NULL) { return; }
+    if (frozen == NULL) { return STATUS_OK; }
 
     struct eval_outcome by_full = outcome_by_stack(&fast->full_stack, features, count);
     struct eval_outcome by_ilora = outcome_by_feature(features, count, FEATURE_ITEM_HEAD);
@@ -188,6 +203,7 @@ static void evaluate_candidates(struct eval_run *run, const struct training_row 
     eval_book_pair(book, PAIR_FULL_FAST, by_full, by_fast);
     eval_book_pair(book, PAIR_ILORA_FROZEN, by_ilora, by_frozen);
     eval_book_pair(book, PAIR_FULL_SASREC, by_full, by_sasrec);
+    return evaluate_titles(run, request, slices, items, count, err);
 }
 
 static double loss_or_unknown(double loss) {
@@ -240,10 +256,9 @@ static enum status evaluate_full(struct eval_run *run, const struct training_row
     eval_book_add(&learner->book, EVAL_FULL, EVAL_CATALOGUE, slices, full);
     eval_book_add(&learner->book, EVAL_ILORA_ITEM, EVAL_CATALOGUE, slices, ilora);
     eval_book_add(&learner->book, EVAL_FROZEN_ITEM, EVAL_CATALOGUE, slices, base);
-    evaluate_candidates(run, row, request, slices, frozen);
     ranker_fit(ranker, &run->next_full, &fit_settings);
     run->stats->evaluated_lm++;
-    return STATUS_OK;
+    return evaluate_candidates(run, row, request, slices, frozen, err);
 }
 
 /* chunk_at: the history's place in the chunk. */
@@ -279,10 +294,7 @@ static enum status evaluate_row(struct eval_run *run, const struct training_row 
     run->stats->evaluated++;
     if (!known) { return STATUS_OK; }
     ranker_fit(learner->ranker, &run->next_fast, &fit_settings);
-    if (!lm) {
-        evaluate_candidates(run, row, &request, slices, NULL);
-        return STATUS_OK;
-    }
+    if (!lm) { return evaluate_candidates(run, row, &request, slices, NULL, err); }
     return evaluate_full(run, row, &request, slices, run->item_head + (size_t)chunk_at * M,
                          run->frozen + (size_t)chunk_at * M, err);
 }

@@ -12,8 +12,9 @@
 #include "base/memory.h"
 #include "model/learner_lm.h"
 
-#define TITLES_A_CALL   64 /* titles embedded at once */
-#define SEQUENCE_TOKENS 8  /* shorter prompts than this do not fill a pack */
+#define PROMPT_TOKENS_MIN 48 /* the words of a template and a title or two */
+#define TITLES_A_CALL     64 /* titles embedded at once */
+#define SEQUENCE_TOKENS   8  /* shorter prompts than this do not fill a pack */
 
 static enum status lm_models(struct learner *learner, struct learner_lm *lm, struct error *err) {
     const struct learner_settings *settings = &learner->settings;
@@ -44,6 +45,19 @@ static enum status lm_models(struct learner *learner, struct learner_lm *lm, str
     return STATUS_OK;
 }
 
+int learner_lm_prompt_limit(const struct learner *learner) {
+    const struct learner_settings *settings = &learner->settings;
+    int context = base_model_description(learner->lm->base)->context;
+    int limit = settings->micro_batch_tokens;
+
+    if ((settings->ilora.head & ILORA_HEAD_TITLE) != 0) {
+        limit -= (settings->title_negatives + 1) * TITLE_TOKENS_MAX;
+        context -= TITLE_TOKENS_MAX;
+    }
+    limit = limit < context ? limit : context;
+    return limit < PROMPT_TOKENS_MAX ? limit : PROMPT_TOKENS_MAX;
+}
+
 enum status learner_lm_new(struct learner *learner, struct base_model *base,
                            const struct tokenizer *tokenizer,
                            const struct prompt_template *template, struct error *err) {
@@ -54,6 +68,12 @@ enum status learner_lm_new(struct learner *learner, struct base_model *base,
     lm->base = base;
     lm->tokenizer = tokenizer;
     lm->template = template;
+    if (learner_lm_prompt_limit(learner) < PROMPT_TOKENS_MIN) {
+        return error_set(err, STATUS_CONFIG,
+                         "micro_batch_tokens %d leave %d tokens for a prompt, expected %d or more",
+                         learner->settings.micro_batch_tokens, learner_lm_prompt_limit(learner),
+                         PROMPT_TOKENS_MIN);
+    }
     if (learner->settings.title_vectors) {
         int W = 2 * base_model_description(base)->C;
         assert(learner->settings.fast.sasrec.title_width == W);

@@ -30,6 +30,9 @@ struct learner_lm {
     bool items_lent;             /* model scores against a version's items, not the learner's */
 };
 
+/* Tokens that a prompt may have: it must fit in a pack with its candidates, and in the positions
+ * that the base model was trained for. Below 1: the settings leave no room. */
+int learner_lm_prompt_limit(const struct learner *learner);
 /* Token ids of an item's title as of titles_seq; count 0: it has none. borrows: until it
  * changes. */
 MUST_CHECK enum status learner_lm_title(struct learner *learner, uint32_t item,

@@ -78,15 +78,6 @@ static int newest_items(const struct learner *learner, const uint32_t *history, 
     return written;
 }
 
-/* Token limit of a prompt: it must fit in a pack, with the longest candidate when there is one. */
-static int prompt_limit(const struct learner *learner) {
-    int limit = learner->settings.micro_batch_tokens;
-    bool title = (learner->settings.ilora.head & ILORA_HEAD_TITLE) != 0;
-
-    if (title) { limit -= (learner->settings.title_negatives + 1) * TITLE_TOKENS_MAX; }
-    return limit < PROMPT_TOKENS_MAX ? limit : PROMPT_TOKENS_MAX;
-}
-
 /* Appends a case for a history; its state is filled in later. */
 static enum status case_add(struct learner *learner, struct lm_cases *cases,
                             const uint32_t *history, int history_count, int M,
@@ -101,8 +92,9 @@ static enum status case_add(struct learner *learner, struct lm_cases *cases,
         enum status status = learner_lm_title(learner, one->history[n], &known[n], err);
         if (status != STATUS_OK) { return status; }
     }
-    enum status status = prompt_build(lm->template, one->history, titles != NULL ? titles : known,
-                                      one->history_count, prompt_limit(learner), &one->prompt, err);
+    enum status status =
+        prompt_build(lm->template, one->history, titles != NULL ? titles : known,
+                     one->history_count, learner_lm_prompt_limit(learner), &one->prompt, err);
     if (status != STATUS_OK) { return status; }
 
     const size_t E = (size_t)learner->settings.fast.sasrec.E;
@@ -320,6 +312,40 @@ enum status learner_lm_scores(struct learner *learner, const struct rank_request
     }
     cases_free(&cases);
     return status == STATUS_OK ? STATUS_OK : error_wrap(err, "scoring with the language model");
+}
+
+enum status learner_lm_title_scores(struct learner *learner, const struct rank_request *request,
+                                    const uint32_t *items, int count, float *ret_scores,
+                                    bool *ret_scored, struct error *err) {
+    struct lm_cases cases = {0};
+    const struct title_tokens *tokens = NULL;
+
+    *ret_scored = false;
+    if ((learner->settings.ilora.head & ILORA_HEAD_TITLE) == 0) { return STATUS_OK; }
+    enum status status = cases_new(&cases, learner, 1, count, err);
+    if (status == STATUS_OK) {
+        status = case_add(learner, &cases, request->history, request->history_count,
+                          learner->fast->items, NULL, err);
+    }
+    int rows = status == STATUS_OK ? cases.list[0].prompt.count : 0;
+    for (int c = 0; c < count && status == STATUS_OK; c++) {
+        status = learner_lm_title(learner, items[c], &tokens, err);
+        if (status != STATUS_OK) { break; }
+        status = prompt_candidate(learner->lm->template, tokens, &cases.candidates[c], err);
+        rows += cases.candidates[c].count;
+    }
+    bool fits = rows <= learner->settings.micro_batch_tokens;
+    if (status == STATUS_OK && fits) { status = cases_states(learner, &cases, err); }
+    if (status == STATUS_OK && fits) { status = use_items(learner, err); }
+    if (status == STATUS_OK && fits) {
+        cases.samples[0].candidates = cases.candidates;
+        cases.samples[0].candidate_count = count;
+        status = language_model_score_titles(learner->lm->model, learner->lm->served, false,
+                                             cases.samples, 1, ret_scores, err);
+        *ret_scored = status == STATUS_OK;
+    }
+    cases_free(&cases);
+    return status == STATUS_OK ? STATUS_OK : error_wrap(err, "scoring titles");
 }
 
 /* Titles of a request's newest items as token ids, in the order of newest_items. */

@@ -96,6 +96,12 @@ MUST_CHECK enum status learner_lm_train(struct learner *learner, const struct tr
 MUST_CHECK enum status learner_lm_scores(struct learner *learner,
                                          const struct rank_request *requests, int count,
                                          bool frozen, float *ret_logprobs, struct error *err);
+/* Title head: summed log-likelihoods (count) of the items' titles after a history, by the served
+ * average. False in *ret_scored: the head is off, or prompt and titles do not fit in a pack. */
+MUST_CHECK enum status learner_lm_title_scores(struct learner *learner,
+                                               const struct rank_request *request,
+                                               const uint32_t *items, int count, float *ret_scores,
+                                               bool *ret_scored, struct error *err);
 /* The served average as a params object of its own (a version's). Writes nothing else. */
 MUST_CHECK enum status learner_lm_served(struct learner *learner, struct ilora_params **ret_params,
                                          struct error *err);

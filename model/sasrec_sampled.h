@@ -6,8 +6,8 @@
  *   logits  = z · v of the columns          |  + log((M - targets) / negatives)
  *
  * The sum over the sample is then an unbiased estimate of the sum over the catalogue: the targets
- * count as themselves, a negative for all it stands for (logQ correction; Bengio & Senecal 2008, with
- * the targets as a stratum of their own). Adam touches only rows that had a gradient.
+ * count as themselves, a negative for all it stands for (logQ correction; Bengio & Senecal 2008,
+ * with the targets as a stratum of their own). Adam touches only rows that had a gradient.
  */
 #ifndef MODEL_SASREC_SAMPLED_H
 #define MODEL_SASREC_SAMPLED_H

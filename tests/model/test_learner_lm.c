@@ -283,6 +283,12 @@ static void both_heads_train_on_titles_too(void **state) {
     assert_true(stats.lm.title_loss > 0);
     assert_true(stats.lm.item_loss > 0);
     assert_false(stats.lm.discarded);
+    static struct eval_figure figures[FIGURES_MAX];
+    int count = learner_figures(learner, figures, FIGURES_MAX), found = 0;
+    for (int f = 0; f < count; f++) {
+        found += strcmp(figures[f].model, "ilora_title") == 0 ? 1 : 0;
+    }
+    assert_true(found > 0);
     learner_free(learner);
 }
 
