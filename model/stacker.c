@@ -43,20 +43,24 @@ static bool stacker_uses(const struct stacker *stacker, int feature) {
 
 void stacker_score(const struct stacker *stacker, const float *features, int count,
                    float *ret_scores) {
-    float scale[FEATURE_COUNT];
+    float scale[FEATURE_COUNT]; /* of the features that count */
+    int used[FEATURE_COUNT];
+    int used_count = 0;
     double offset = 0;
 
     for (int f = 0; f < FEATURE_COUNT; f++) {
         double deviation = sqrt(stacker->variance[f] + VARIANCE_FLOOR);
         double weight = stacker_uses(stacker, f) ? stacker->weight[f] / deviation : 0;
-        scale[f] = (float)weight;
+        if (weight == 0) { continue; }
+        scale[used_count] = (float)weight;
+        used[used_count++] = f;
         offset -= weight * stacker->mean[f];
     }
     for (int c = 0; c < count; c++) {
         const float *x = features + (size_t)c * FEATURE_COUNT; /* x (FEATURE_COUNT) */
         float score = (float)offset;
-        for (int f = 0; f < FEATURE_COUNT; f++) {
-            if (scale[f] != 0.0F) { score += scale[f] * x[f]; }
+        for (int k = 0; k < used_count; k++) {
+            score += scale[k] * x[used[k]];
         }
         ret_scores[c] = score;
     }
@@ -78,33 +82,40 @@ void stacker_probabilities(float *scores, int count) {
     }
 }
 
-static bool stacker_finite(const struct stacker *stacker, const float *features, int count) {
+/* Sums and squares of every feature over the list, in one pass over memory. */
+struct list_sums {
+    double sum[FEATURE_COUNT], squares[FEATURE_COUNT];
+};
+
+static void list_sums(const float *features, int count, struct list_sums *ret_sums) {
+    memset(ret_sums, 0, sizeof *ret_sums);
     for (int c = 0; c < count; c++) {
+        const float *x = features + (size_t)c * FEATURE_COUNT;
         for (int f = 0; f < FEATURE_COUNT; f++) {
-            if (!stacker_uses(stacker, f)) { continue; }
-            if (!isfinite(features[(size_t)c * FEATURE_COUNT + (size_t)f])) { return false; }
+            ret_sums->sum[f] += (double)x[f];
+            ret_sums->squares[f] += (double)x[f] * (double)x[f];
         }
+    }
+}
+
+/* A feature that is not finite makes its sum so. */
+static bool sums_are_finite(const struct stacker *stacker, const struct list_sums *sums) {
+    for (int f = 0; f < FEATURE_COUNT; f++) {
+        if (stacker_uses(stacker, f) && !isfinite(sums->squares[f])) { return false; }
     }
     return true;
 }
 
 /* Means and variances move towards this list's, the faster the fewer lists were seen. */
 static void stacker_observe(struct stacker *stacker, const struct stacker_settings *settings,
-                            const float *features, int count) {
+                            const struct list_sums *sums, int count) {
     stacker->seen = stacker->seen * settings->forgetting + 1;
     double share = 1 / stacker->seen;
 
     for (int f = 0; f < FEATURE_COUNT; f++) {
-        double sum = 0;
-        double squares = 0;
         if (!stacker_uses(stacker, f)) { continue; }
-        for (int c = 0; c < count; c++) {
-            double x = (double)features[(size_t)c * FEATURE_COUNT + (size_t)f];
-            sum += x;
-            squares += x * x;
-        }
-        double mean = sum / count;
-        double variance = squares / count - mean * mean;
+        double mean = sums->sum[f] / count;
+        double variance = sums->squares[f] / count - mean * mean;
         if (variance < 0) { variance = 0; }
         double delta = mean - stacker->mean[f];
         stacker->mean[f] += share * delta;
@@ -116,17 +127,19 @@ static void stacker_observe(struct stacker *stacker, const struct stacker_settin
 static void stacker_gradient(const struct stacker *stacker, const float *features,
                              const float *probabilities, int count, int target,
                              double ret_gradient[FEATURE_COUNT]) {
-    for (int f = 0; f < FEATURE_COUNT; f++) {
-        ret_gradient[f] = 0;
-        if (!stacker_uses(stacker, f)) { continue; }
-        double expected = 0;
-        for (int c = 0; c < count; c++) {
-            expected +=
-                (double)probabilities[c] * (double)features[(size_t)c * FEATURE_COUNT + (size_t)f];
+    const float *at_target = features + (size_t)target * FEATURE_COUNT;
+    double expected[FEATURE_COUNT] = {0};
+
+    for (int c = 0; c < count; c++) {
+        const float *x = features + (size_t)c * FEATURE_COUNT;
+        for (int f = 0; f < FEATURE_COUNT; f++) {
+            expected[f] += (double)probabilities[c] * (double)x[f];
         }
-        double at_target = (double)features[(size_t)target * FEATURE_COUNT + (size_t)f];
+    }
+    for (int f = 0; f < FEATURE_COUNT; f++) {
         double deviation = sqrt(stacker->variance[f] + VARIANCE_FLOOR);
-        ret_gradient[f] = (expected - at_target) / deviation;
+        bool used = stacker_uses(stacker, f);
+        ret_gradient[f] = used ? (expected[f] - (double)at_target[f]) / deviation : 0;
     }
 }
 
@@ -134,11 +147,14 @@ void stacker_fit(struct stacker *stacker, const struct stacker_settings *setting
                  const float *features, int count, int target, float *scratch) {
     float *probabilities = scratch; /* (count) */
     double gradient[FEATURE_COUNT];
+    struct list_sums sums;
 
     assert(count > 0);
     assert(target >= 0 && target < count);
-    if (count < 2 || !stacker_finite(stacker, features, count)) { return; }
-    stacker_observe(stacker, settings, features, count);
+    if (count < 2) { return; }
+    list_sums(features, count, &sums);
+    if (!sums_are_finite(stacker, &sums)) { return; }
+    stacker_observe(stacker, settings, &sums, count);
     stacker_score(stacker, features, count, probabilities);
     stacker_probabilities(probabilities, count);
     stacker_gradient(stacker, features, probabilities, count, target, gradient);
