@@ -137,22 +137,34 @@ static enum status make_profile(struct learner_thread *t, struct error *err) {
     return STATUS_OK;
 }
 
-/* Compares with the profile of the last start and remembers this one. */
-static enum status note_profile(struct learner_thread *t, struct error *err) {
+static enum status profile_path(const struct learner_thread *t, char path[FILE_PATH_BYTES_MAX],
+                                struct error *err) {
+    return path_join(path, t->state_path, "profile", err);
+}
+
+/* Compares with the profile the versions held were made under. */
+static enum status compare_profile(struct learner_thread *t, struct error *err) {
     char path[FILE_PATH_BYTES_MAX];
-    enum status status = path_join(path, t->state_path, "profile", err);
+    enum status status = profile_path(t, path, err);
     if (status != STATUS_OK) { return status; }
     struct buffer held = {0};
-    struct span now = span_of(t->identity.numeric_profile);
     status = file_read(path, PROFILE_BYTES_MAX, &held, err);
-    if (status == STATUS_OK && span_equal(buffer_span(&held), now)) {
-        buffer_free(&held);
-        return STATUS_OK;
-    }
-    t->profile_changed = status == STATUS_OK;
+    bool same =
+        status == STATUS_OK && span_equal(buffer_span(&held), span_of(t->identity.numeric_profile));
     buffer_free(&held);
-    if (status != STATUS_OK && status != STATUS_NOT_FOUND) { return status; }
-    return file_replace(path, now, err);
+    t->profile_changed = status == STATUS_OK && !same;
+    t->profile_kept = same;
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+enum status learner_parts_keep_profile(struct learner_thread *t, struct error *err) {
+    if (t->profile_kept) { return STATUS_OK; }
+    char path[FILE_PATH_BYTES_MAX];
+    enum status status = profile_path(t, path, err);
+    if (status != STATUS_OK) { return status; }
+    status = file_replace(path, span_of(t->identity.numeric_profile), err);
+    t->profile_kept = status == STATUS_OK;
+    return status;
 }
 
 static enum status open_learner(struct learner_thread *t, struct error *err) {
@@ -186,7 +198,7 @@ enum status learner_parts_open(struct learner_thread *t, struct error *err) {
         if (status != STATUS_OK) { return error_wrap(err, "[base_model] path"); }
     }
     if (status == STATUS_OK) { status = make_profile(t, err); }
-    if (status == STATUS_OK) { status = note_profile(t, err); }
+    if (status == STATUS_OK) { status = compare_profile(t, err); }
     if (status == STATUS_OK) { status = open_learner(t, err); }
     if (status == STATUS_OK) { status = learner_keep_restore(t, err); }
     store_reader_reset(t->reader);

@@ -42,7 +42,7 @@ struct learner_thread {
     struct training_row *rows; /* owns, BATCH_EVENTS_MAX */
     struct learner_identity identity;
     bool profile_changed;    /* versions held were made on another numeric profile */
-    uint64_t replay_to;      /* rows up to here are replayed: were there at start */
+    bool profile_kept;       /* the file names this one */
     uint64_t version_obeyed; /* last version whose mark was obeyed, rejected ones too */
     int versions_since_checkpoint;
     bool in_batch; /* a job that comes now must leave the reader alone */
@@ -56,6 +56,7 @@ struct learner_thread {
     int64_t stop_budget_us;
     struct error failure;
     uint64_t reach;
+    uint64_t live_from; /* rows up to here are replayed; UINT64_MAX before the claim */
     uint64_t seq;
     uint64_t trim_seq;
     uint64_t keep_from;
@@ -74,6 +75,9 @@ struct learner_thread {
 
 /* learner_open.c */
 MUST_CHECK enum status learner_parts_open(struct learner_thread *t, struct error *err);
+/* Remembers the numeric profile, once the replay is over: until then versions held may be
+ * another's. */
+MUST_CHECK enum status learner_parts_keep_profile(struct learner_thread *t, struct error *err);
 void learner_parts_close(struct learner_thread *t);
 
 /* learner_keep.c */

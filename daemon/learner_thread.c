@@ -145,6 +145,12 @@ void learner_thread_reach(struct learner_thread *t, uint64_t seq) {
     pthread_mutex_unlock(&t->lock);
 }
 
+void learner_thread_live_from(struct learner_thread *t, uint64_t seq) {
+    pthread_mutex_lock(&t->lock);
+    t->live_from = seq;
+    pthread_mutex_unlock(&t->lock);
+}
+
 uint64_t learner_thread_seq(struct learner_thread *t) {
     pthread_mutex_lock(&t->lock);
     uint64_t seq = t->seq;
@@ -234,14 +240,42 @@ static void show_version(void *context, struct shared_picture *picture) {
     picture->version_newest = learner_version(t->learner);
 }
 
+/* True while rows are learned that were in the log when the shard was claimed. */
+static bool is_replaying(struct learner_thread *t) {
+    pthread_mutex_lock(&t->lock);
+    bool replaying = learner_seq(t->learner) <= t->live_from;
+    pthread_mutex_unlock(&t->lock);
+    return replaying;
+}
+
+/* A number is never given to two contents: on another numeric profile a version that is gone is not
+ * made again (PROTOCOL.md, Checkpoint); strict mode, which would wait for it, stops. */
+static enum status may_remake(struct learner_thread *t, uint64_t number, bool *ret_may,
+                              struct error *err) {
+    *ret_may = true;
+    if (!t->profile_changed || !is_replaying(t)) { return STATUS_OK; }
+    char path[FILE_PATH_BYTES_MAX];
+    enum status status = learner_thread_version_path(t->state_path, number, path, err);
+    if (status != STATUS_OK) { return status; }
+    *ret_may = file_exists(path);
+    if (*ret_may || !t->settings->engine_strict) { return STATUS_OK; }
+    return error_set(err, STATUS_CONFIG,
+                     "version %" PRIu64 " must be made again and the numeric profile is not the "
+                     "one it was marked under: '%s'",
+                     number, t->identity.numeric_profile);
+}
+
 static enum status make_version(struct learner_thread *t, const struct training_row *row,
                                 struct error *err) {
     struct learner_delivery delivery = {.number = row->version};
-    enum status status = STATUS_OK;
+    bool may;
+    enum status status = may_remake(t, row->version, &may, err);
+    if (status != STATUS_OK) { return status; }
     if ((row->marks & TRAINING_ROLLBACK) != 0) {
         status = roll_back(t, row->argument, delivery.reason, err);
         if (status != STATUS_OK) { return status; }
     }
+    if (!may) { return STATUS_OK; }
     if (delivery.reason[0] == '\0') {
         status = learner_keep_version(t, row->version, &delivery.version, err);
         if (status != STATUS_OK) { return status; }
@@ -249,7 +283,7 @@ static enum status make_version(struct learner_thread *t, const struct training_
     deliver(t, &delivery);
     shared_picture_update(t->shared, show_version, t);
     t->versions_since_checkpoint++;
-    bool replaying = learner_seq(t->learner) <= t->replay_to;
+    bool replaying = is_replaying(t);
     bool rolled_back = (row->marks & TRAINING_ROLLBACK) != 0;
     if (!replaying && !rolled_back &&
         t->versions_since_checkpoint < (int)t->settings->publish_checkpoint_every) {
@@ -363,6 +397,10 @@ static enum status loop(struct learner_thread *t, struct error *err) {
         enum status status = learn(t, reach, &idle, err);
         if (status != STATUS_OK) { return status; }
         if (!idle) { continue; }
+        if (learner_seq(t->learner) > 0 && !is_replaying(t)) {
+            status = learner_parts_keep_profile(t, err);
+            if (status != STATUS_OK) { return status; }
+        }
         store_reader_reset(t->reader);
         pthread_mutex_lock(&t->lock);
         if (!t->stopping && t->reach == reach && (t->job == JOB_NONE || t->job_done)) {
@@ -437,16 +475,16 @@ enum status learner_thread_start(const struct settings *settings, struct shared 
     (void)pthread_cond_init(&t->answer, &attributes);              /* cannot fail */
     (void)pthread_condattr_destroy(&attributes);                   /* cannot fail */
 
+    t->live_from = UINT64_MAX;
     struct store_reader *reader;
     enum status status = store_reader_open(store, &reader, err);
     if (status == STATUS_OK) {
         uint64_t first;
-        status = training_log_bounds(reader, &first, &t->replay_to, err);
+        status = training_log_bounds(reader, &first, &t->reach, err);
         store_reader_close(reader);
         if (status == STATUS_NOT_FOUND) { status = STATUS_OK; }
     }
     if (status == STATUS_OK) {
-        t->reach = t->replay_to;
         int code = pthread_create(&t->thread, NULL, run, t);
         if (code != 0) { status = error_errno(err, code, "starting the learner's thread"); }
         t->thread_started = code == 0;

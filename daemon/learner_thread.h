@@ -55,6 +55,8 @@ void learner_thread_stop(struct learner_thread *thread, int64_t budget_us);
 
 /* The training log is in LMDB up to seq. */
 void learner_thread_reach(struct learner_thread *thread, uint64_t seq);
+/* The start procedure is over: rows up to seq are replayed, later ones are new. */
+void learner_thread_live_from(struct learner_thread *thread, uint64_t seq);
 uint64_t learner_thread_seq(struct learner_thread *thread); /* last row learned */
 /* Rows with a smaller seq are needed by no checkpoint kept; 0 = unknown. */
 uint64_t learner_thread_trim_seq(struct learner_thread *thread);

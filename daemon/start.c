@@ -243,6 +243,7 @@ static enum status check_token(struct start *start, struct error *err) {
 
 struct refold {
     struct core *core;
+    struct start *start;
     const struct epoch_run *run;
     uint32_t records;
     uint64_t epochs;
@@ -277,6 +278,47 @@ static enum status refold_run(struct refold *refold, const struct epoch_run *run
                      run->hi, refold->records, run->records);
 }
 
+/* The engine over the core's settings, from where start stands. */
+static enum status make_engine(struct start *start, struct error *err) {
+    struct core *core = start->core;
+    struct engine_doors doors = {.settings = &core->settings,
+                                 .stage = core->stage,
+                                 .catalogue = core->catalogue,
+                                 .inbound = core->inbound,
+                                 .ranker = core->ranker,
+                                 .context = core,
+                                 .version = core_version_door,
+                                 .score = core->identity.has_lm ? core_score_door : NULL};
+    return engine_new(&doors, &start->state, &core->engine, err);
+}
+
+/* The same with other settings: its buffers are sized by them. */
+static enum status remake_engine(struct start *start, struct error *err) {
+    struct core *core = start->core;
+    core_state_copy(&start->state, engine_state(core->engine));
+    engine_free(core->engine);
+    core->engine = NULL;
+    return make_engine(start, err);
+}
+
+/* Settings that a record brings are in force for what comes after it. */
+static enum status apply_recorded(struct core *core, const struct epoch_record *record,
+                                  struct error *err) {
+    int count;
+    const struct setting *table = settings_table(&count);
+    for (int i = 0; i < record->setting_count; i++) {
+        char name[128], value[CONFIG_TEXT_BYTES];
+        (void)snprintf(name, sizeof(name), "%.*s", SPAN_ARG(record->settings[i].key));
+        (void)snprintf(value, sizeof(value), "%.*s", SPAN_ARG(record->settings[i].value));
+        enum status status = config_set(table, count, name, value, &core->settings, err);
+        if (status != STATUS_OK) {
+            err->code = STATUS_CORRUPT;
+            return error_wrap(err, "settings of epoch %" PRIu64, record->epoch);
+        }
+    }
+    return STATUS_OK;
+}
+
 static enum status refold_epoch(void *context, const struct epoch_record *record,
                                 const uint8_t chain_after[SHA256_BYTES], struct error *err) {
     struct refold *refold = context;
@@ -293,6 +335,11 @@ static enum status refold_epoch(void *context, const struct epoch_record *record
     learner_thread_reach(core->learner, record->seq_hi);
     core_versions_collect(core);
     refold->epochs++;
+    if (record->setting_count > 0) {
+        status = apply_recorded(core, record, err);
+        if (status == STATUS_OK) { status = remake_engine(refold->start, err); }
+        if (status != STATUS_OK) { return status; }
+    }
     core_say(core, "refolding: epoch %" PRIu64, record->epoch);
     return STATUS_OK;
 }
@@ -302,6 +349,8 @@ static enum status take_start(void *context, const struct epoch_record *record,
                               const uint8_t chain_after[SHA256_BYTES], struct error *err) {
     struct start *start = context;
     (void)chain_after;
+    enum status status = apply_recorded(start->core, record, err);
+    if (status != STATUS_OK) { return status; }
     for (int i = 0; i < record->start_count; i++) {
         const struct position_record *p = &record->start[i];
         if (i >= start->state.position_count ||
@@ -314,32 +363,18 @@ static enum status take_start(void *context, const struct epoch_record *record,
     return STATUS_OK;
 }
 
-/* The engine over the core's settings, from where start stands. */
-static enum status make_engine(struct start *start, struct error *err) {
-    struct core *core = start->core;
-    struct engine_doors doors = {.settings = &core->settings,
-                                 .stage = core->stage,
-                                 .catalogue = core->catalogue,
-                                 .inbound = core->inbound,
-                                 .ranker = core->ranker,
-                                 .context = core,
-                                 .version = core_version_door,
-                                 .score = core->identity.has_lm ? core_score_door : NULL};
-    return engine_new(&doors, &start->state, &core->engine, err);
-}
-
 static enum status refold(struct start *start, struct error *err) {
     struct core *core = start->core;
-    struct refold refold = {.core = core};
+    struct refold refold = {.core = core, .start = start};
     static const uint8_t origin[SHA256_BYTES] = {0};
     enum status status = STATUS_OK;
+    struct settings now = core->settings;
     uint64_t first = start->empty ? 0 : start->state.epoch + 1;
     if (start->empty) {
         status = ledger_each(core->stream, core->doors.shard, 0, 0, start->tail.offset, origin,
                              take_start, start, err);
         if (status != STATUS_OK) { return status; }
     }
-    struct settings now = core->settings;
     if (!start->empty) {
         status = store_reader_renew(core->reader, err);
         if (status != STATUS_OK) { return status; }
@@ -440,6 +475,7 @@ static enum status run(struct start *start, struct error *err) {
     if (status != STATUS_OK) { return status; }
     core_versions_trim(core);
     learner_thread_reach(core->learner, engine_state(core->engine)->seq);
+    learner_thread_live_from(core->learner, engine_state(core->engine)->seq);
     int count;
     const struct stream_position *positions = engine_positions(core->engine, &count);
     return core->stream->ops->assign(core->stream, positions, count, err);
