@@ -130,19 +130,21 @@
       "attention blocks") \
     X(INTEGER, sasrec, history, "items", "50", 2, 100, "", SETTING_FLAG_O, \
       "items a sequence is cut to") \
-    X(REAL, sasrec, learning_rate, "", "1e-3", 0, 1, "", SETTING_FLAG_O, \
+    X(REAL, sasrec, learning_rate, "", "2e-3", 0, 1, "", SETTING_FLAG_O, \
       "Adam's learning rate") \
+    X(REAL, sasrec, dropout, "", "0.2", 0, 0.9, "", SETTING_FLAG_O, \
+      "dropout while SASRec learns; 0 is a third faster") \
     X(REAL, sasrec, replay_users, "", "1", 0, 16, "", SETTING_FLAG_O, \
-      "replayed users a distinct user of the batch") \
+      "replayed users; 1 = one for each four rows of the batch") \
     X(BOOL, sasrec, title_vectors, "", "yes", 0, 1, "", SETTING_FLAG_O, \
       "start items from their titles (needs a base model)") \
-    X(INTEGER, counters, neighbours, "", "128", 8, 4096, "", SETTING_FLAG_O, \
+    X(INTEGER, counters, neighbours, "", "1024", 8, 4096, "", SETTING_FLAG_O, \
       "co-visitation neighbours kept an item") \
-    X(INTEGER, counters, span, "items", "50", 1, 100, "", SETTING_FLAG_O, \
+    X(INTEGER, counters, span, "items", "20", 1, 100, "", SETTING_FLAG_O, \
       "items of the history paired with a new one") \
-    X(INTEGER, counters, history_span, "items", "5", 1, 100, "", SETTING_FLAG_O, \
+    X(INTEGER, counters, history_span, "items", "10", 1, 100, "", SETTING_FLAG_O, \
       "newest items that co-visitation scores from") \
-    X(REAL, counters, half_life, "events", "20000", 1, 1e12, "", SETTING_FLAG_O, \
+    X(REAL, counters, half_life, "events", "2000", 1, 1e12, "", SETTING_FLAG_O, \
       "events after which decayed popularity is halved") \
     X(INTEGER, train, batch_events, "events", "256", 1, 4096, "", SETTING_FLAG_O, \
       "events learned from at once; a multiple of group_events") \
@@ -158,9 +160,9 @@
       "replayed share of a language-model batch") \
     X(INTEGER, train, replay_rows_max, "rows", "20000", 0, 1000000, "", SETTING_FLAG_O, \
       "rows kept for replay") \
-    X(REAL, train, learning_rate, "", "1e-4", 0, 1, "", SETTING_FLAG_O, \
+    X(REAL, train, learning_rate, "", "3e-4", 0, 1, "", SETTING_FLAG_O, \
       "AdamW's learning rate of the adapter") \
-    X(REAL, train, head_multiplier, "", "10", 0, 1000, "", SETTING_FLAG_O, \
+    X(REAL, train, head_multiplier, "", "7", 0, 1000, "", SETTING_FLAG_O, \
       "learning rate of heads and projector as a multiple") \
     X(REAL, train, gate_multiplier, "", "1", 0, 1000, "", SETTING_FLAG_O, \
       "learning rate of the gate as a multiple") \
@@ -168,7 +170,7 @@
       "AdamW's weight decay") \
     X(REAL, train, clip_norm, "", "1", 0, 1e6, "", SETTING_FLAG_O, \
       "global gradient norm; 0 = no clipping") \
-    X(REAL, train, ema_decay, "", "0.98", 0, 0.99999, "", SETTING_FLAG_O, \
+    X(REAL, train, ema_decay, "", "0.9", 0, 0.99999, "", SETTING_FLAG_O, \
       "decay of the served average, a step") \
     X(REAL, train, proximal, "", "2", 0, 1000, "", SETTING_FLAG_O, \
       "pull towards the last version (PESO's lambda)") \

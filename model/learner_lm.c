@@ -13,6 +13,7 @@
 #include "model/learner_lm.h"
 
 #define PROMPT_TOKENS_MIN 48 /* the words of a template and a title or two */
+#define TITLES_A_BATCH  128 /* embedded in one batch at most: a new catalogue must not hold it up */
 #define TITLES_A_CALL     64 /* titles embedded at once */
 #define SEQUENCE_TOKENS   8  /* shorter prompts than this do not fill a pack */
 
@@ -90,6 +91,8 @@ void learner_lm_free(struct learner_lm *lm) {
     }
     memory_free(lm->tokens);
     memory_free(lm->host);
+    memory_free(lm->waiting);
+    memory_free(lm->is_waiting);
     title_vectors_free(&lm->titles);
     language_model_free(lm->model);
     ilora_params_free(lm->params);
@@ -114,8 +117,14 @@ static enum status lm_reserve(struct learner_lm *lm, int items, struct error *er
     void *tokens = memory_resize(lm->tokens, (size_t)capacity * sizeof(struct title_tokens *));
     if (tokens == NULL) { return error_set(err, STATUS_NO_MEMORY, "titles of %d items", items); }
     lm->tokens = tokens;
+    uint8_t *is_waiting = memory_resize(lm->is_waiting, (size_t)capacity);
+    if (is_waiting == NULL) {
+        return error_set(err, STATUS_NO_MEMORY, "titles of %d items", items);
+    }
+    lm->is_waiting = is_waiting;
     for (int i = lm->capacity; i < capacity; i++) {
         lm->tokens[i] = NULL;
+        lm->is_waiting[i] = 0;
     }
     lm->capacity = capacity;
     return STATUS_OK;
@@ -208,9 +217,9 @@ static enum status queue_embed(struct title_queue *queue, struct error *err) {
     return status;
 }
 
-static enum status queue_visit(void *context, uint32_t item, struct span title, struct error *err) {
-    struct title_queue *queue = context;
-    struct learner *learner = queue->learner;
+static enum status visit_change(void *context, uint32_t item, struct span title,
+                                struct error *err) {
+    struct learner *learner = context;
 
     if (item >= (uint32_t)learner->fast->items) { return STATUS_OK; } /* hidden before it began */
     enum status status = lm_tokenise(learner->lm, item, title, err);
@@ -218,25 +227,57 @@ static enum status queue_visit(void *context, uint32_t item, struct span title, 
     if (learner->lm->tokens[item]->count == 0) {
         return sasrec_set_title(learner->fast->sasrec, item, NULL, err);
     }
-    for (int t = 0; t < queue->count; t++) {
-        if (queue->item[t] == item) { return STATUS_OK; } /* embedded once, with its last title */
+    return learner_lm_wait_title(learner->lm, item, err);
+}
+
+enum status learner_lm_wait_title(struct learner_lm *lm, uint32_t item, struct error *err) {
+    enum status status = lm_reserve(lm, (int)item + 1, err);
+    if (status != STATUS_OK) { return status; }
+    if (lm->is_waiting[item]) { return STATUS_OK; } /* embedded once, with its last title */
+    if (lm->waiting_count == lm->waiting_capacity) {
+        int capacity = lm->waiting_capacity > 0 ? 2 * lm->waiting_capacity : 1024;
+        uint32_t *waiting = memory_resize(lm->waiting, (size_t)capacity * sizeof *waiting);
+        if (waiting == NULL) { return error_set(err, STATUS_NO_MEMORY, "titles that wait"); }
+        lm->waiting = waiting;
+        lm->waiting_capacity = capacity;
     }
-    if (queue->count == TITLES_A_CALL) {
-        status = queue_embed(queue, err);
-        if (status != STATUS_OK) { return status; }
+    lm->waiting[lm->waiting_count++] = item;
+    lm->is_waiting[item] = 1;
+    return STATUS_OK;
+}
+
+/* Embeds the first ones that wait. */
+static enum status embed_waiting(struct learner *learner, struct error *err) {
+    struct learner_lm *lm = learner->lm;
+    int count = lm->waiting_count < TITLES_A_BATCH ? lm->waiting_count : TITLES_A_BATCH;
+    struct title_queue queue = {.learner = learner};
+    enum status status = STATUS_OK;
+
+    for (int t = 0; t < count && status == STATUS_OK; t++) {
+        const struct title_tokens *tokens;
+        status = learner_lm_title(learner, lm->waiting[t], &tokens, err);
+        if (status != STATUS_OK || tokens->count == 0) { continue; } /* the title went away again */
+        queue.item[queue.count++] = lm->waiting[t];
+        if (queue.count == TITLES_A_CALL) { status = queue_embed(&queue, err); }
     }
-    queue->item[queue->count++] = item;
+    if (status == STATUS_OK) { status = queue_embed(&queue, err); }
+    if (status != STATUS_OK) { return status; }
+    for (int t = 0; t < count; t++) {
+        lm->is_waiting[lm->waiting[t]] = 0;
+    }
+    lm->waiting_count -= count;
+    memmove(lm->waiting, lm->waiting + count, (size_t)lm->waiting_count * sizeof *lm->waiting);
     return STATUS_OK;
 }
 
 enum status learner_lm_titles(struct learner *learner, uint64_t upto, struct error *err) {
-    struct title_queue queue = {.learner = learner};
     struct learner_lm *lm = learner->lm;
 
     enum status status = learner->catalogue.changes(learner->catalogue.context, lm->titles_seq,
-                                                    upto, queue_visit, &queue, err);
-    if (status == STATUS_OK) { status = queue_embed(&queue, err); }
-    if (status != STATUS_OK) { return error_wrap(err, "titles up to row %" PRIu64, upto); }
-    lm->titles_seq = upto;
-    return STATUS_OK;
+                                                    upto, visit_change, learner, err);
+    if (status == STATUS_OK) {
+        lm->titles_seq = upto;
+        status = embed_waiting(learner, err);
+    }
+    return status == STATUS_OK ? STATUS_OK : error_wrap(err, "titles up to row %" PRIu64, upto);
 }

@@ -27,12 +27,18 @@ struct learner_lm {
     int capacity;
     struct title_vectors titles; /* W = 0: off */
     uint64_t titles_seq;         /* titles are as of this row */
-    bool items_lent;             /* model scores against a version's items, not the learner's */
+    uint32_t *waiting; /* (waiting_capacity) owns; items whose titles wait to be embedded */
+    int waiting_count, waiting_capacity;
+    uint8_t *is_waiting; /* (capacity) owns; one byte an item */
+    bool items_lent;     /* model scores against a version's items, not the learner's */
 };
 
 /* Tokens that a prompt may have: it must fit in a pack with its candidates, and in the positions
  * that the base model was trained for. Below 1: the settings leave no room. */
 int learner_lm_prompt_limit(const struct learner *learner);
+/* Puts an item at the end of the titles that wait, unless it is there already. */
+MUST_CHECK enum status learner_lm_wait_title(struct learner_lm *lm, uint32_t item,
+                                             struct error *err);
 /* Token ids of an item's title as of titles_seq; count 0: it has none. borrows: until it
  * changes. */
 MUST_CHECK enum status learner_lm_title(struct learner *learner, uint32_t item,

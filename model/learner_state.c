@@ -35,6 +35,7 @@ enum state_number {
     NUMBER_EXCLUDED,
     NUMBER_TITLES_SEQ,
     NUMBER_TITLES_MEASURED,
+    NUMBER_TITLES_WAITING,
     NUMBER_COUNT,
 };
 
@@ -55,6 +56,7 @@ static void numbers_get(const struct learner *learner, int64_t *ret_numbers) {
     ret_numbers[NUMBER_EXCLUDED] = (int64_t)learner->since.excluded;
     ret_numbers[NUMBER_TITLES_SEQ] = lm != NULL ? (int64_t)lm->titles_seq : 0;
     ret_numbers[NUMBER_TITLES_MEASURED] = lm != NULL ? lm->titles.measured : 0;
+    ret_numbers[NUMBER_TITLES_WAITING] = lm != NULL ? lm->waiting_count : 0;
 }
 
 static void numbers_set(struct learner *learner, const int64_t *numbers) {
@@ -81,6 +83,7 @@ struct state_parts {
     int64_t title_items[TITLES_MEASURED];
     struct buffer reservoir; /* owns */
     float *slabs;            /* owns */
+    int64_t *waiting;        /* owns */
 };
 
 static void sasrec_list(const struct sasrec *sasrec, struct tensor_list *list) {
@@ -110,6 +113,13 @@ static enum status lm_list(struct learner *learner, struct state_parts *parts,
     }
     tensor_list_add(list, "titles.raw", "", "F32", titles->measured, titles->W, titles->raw);
     tensor_list_add(list, "titles.items", "", "I64", 1, titles->measured, parts->title_items);
+    int waiting = learner->lm->waiting_count;
+    parts->waiting = MEMORY_TAKE_ARRAY(int64_t, waiting + 1);
+    if (parts->waiting == NULL) { return error_set(err, STATUS_NO_MEMORY, "titles that wait"); }
+    for (int t = 0; t < waiting; t++) {
+        parts->waiting[t] = learner->lm->waiting[t];
+    }
+    tensor_list_add(list, "titles.waiting", "", "I64", 1, waiting, parts->waiting);
     return STATUS_OK;
 }
 
@@ -175,6 +185,7 @@ enum status learner_save(struct learner *learner, const char *path, struct error
     if (status == STATUS_OK) { status = dir_sync(path, err); }
     buffer_free(&parts->reservoir);
     memory_free(parts->slabs);
+    memory_free(parts->waiting);
     memory_free(parts);
     if (status != STATUS_OK) { return error_wrap(err, "saving the learner to '%s'", path); }
     return STATUS_OK;
@@ -218,8 +229,25 @@ static enum status reservoir_read(struct learner *learner, const struct safetens
     return reservoir_load(learner->reservoir, span_make(entry->data, entry->bytes), err);
 }
 
+static enum status waiting_load(struct learner_lm *lm, const struct safetensors *file,
+                                int64_t waiting, struct error *err) {
+    if (waiting < 0 || waiting > INT32_MAX / 2) {
+        return error_set(err, STATUS_CORRUPT, "%" PRId64 " titles wait", waiting);
+    }
+    int64_t *items = MEMORY_TAKE_ARRAY(int64_t, waiting + 1);
+    if (items == NULL) { return error_set(err, STATUS_NO_MEMORY, "titles that wait"); }
+    enum status status =
+        tensor_file_copy(file, "titles.waiting", "", "I64", 1, waiting, items, err);
+    lm->waiting_count = 0;
+    for (int64_t t = 0; t < waiting && status == STATUS_OK; t++) {
+        status = learner_lm_wait_title(lm, (uint32_t)items[t], err);
+    }
+    memory_free(items);
+    return status;
+}
+
 static enum status lm_load(struct learner *learner, const struct safetensors *file,
-                           int64_t measured, struct error *err) {
+                           int64_t measured, int64_t waiting, struct error *err) {
     struct title_vectors *titles = &learner->lm->titles;
     size_t floats = learner_lm_floats(learner);
     int64_t items[TITLES_MEASURED] = {0};
@@ -243,7 +271,7 @@ static enum status lm_load(struct learner *learner, const struct safetensors *fi
     }
     titles->measured = (int)measured;
     title_vectors_measure(titles);
-    return STATUS_OK;
+    return waiting_load(learner->lm, file, waiting, err);
 }
 
 static enum status state_read(struct learner *learner, const struct safetensors *file,
@@ -267,7 +295,8 @@ static enum status state_read(struct learner *learner, const struct safetensors 
     status = reservoir_read(learner, file, err);
     if (status != STATUS_OK) { return status; }
     if (learner->lm != NULL) {
-        status = lm_load(learner, file, numbers[NUMBER_TITLES_MEASURED], err);
+        status = lm_load(learner, file, numbers[NUMBER_TITLES_MEASURED],
+                         numbers[NUMBER_TITLES_WAITING], err);
         if (status != STATUS_OK) { return status; }
     }
     numbers_set(learner, numbers);
