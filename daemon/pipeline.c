@@ -201,10 +201,28 @@ static bool learner_is_behind(const struct core *core) {
            seq - learned > (uint64_t)core->settings.train_backlog_max;
 }
 
+/* Strict mode commits and announces between groups only, so a group that cannot be completed yet is
+ * not begun while something waits for that: the stream may stand still in the middle of it. */
+static bool group_can_wait(const struct core *core) {
+    if (!core->settings.engine_strict || !engine_at_boundary(core->engine)) { return false; }
+    if (ring_usage(core->ring).messages >= (size_t)core->settings.predict_group_events) {
+        return false;
+    }
+    const struct core_state *state = engine_state(core->engine);
+    bool announces =
+        state->pending_count > 0 && !state->pending[state->pending_count - 1].announced;
+    return engine_has_work(core->engine) || announces;
+}
+
+/* True while records stay in the ring whoever sends them. */
+static bool feeding_rests(const struct core *core) {
+    return engine_waits_for(core->engine) != 0 || learner_is_behind(core) || group_can_wait(core);
+}
+
 static enum status feed(struct core *core, bool *ret_close, struct error *err) {
     choose_lm_users(core);
     for (int i = 0; i < FEED_AT_ONCE; i++) {
-        if (engine_waits_for(core->engine) != 0 || learner_is_behind(core)) { return STATUS_OK; }
+        if (feeding_rests(core)) { return STATUS_OK; }
         size_t size;
         const void *message = ring_peek(core->ring, &size);
         if (message == NULL) { return STATUS_OK; }
@@ -258,7 +276,7 @@ static enum status turn(struct core *core, struct error *err) {
     if (now_us - core->shown_us >= SHOW_EVERY_US) { core_report_show(core, now_us); }
     size_t size;
     bool nothing = ring_peek(core->ring, &size) == NULL;
-    if (nothing || engine_waits_for(core->engine) != 0 || learner_is_behind(core)) {
+    if (nothing || feeding_rests(core)) {
         if (nothing) {
             (void)ring_wait_message(core->ring, 0, IDLE_WAIT_MS); /* or look at the timers */
         } else {

@@ -54,7 +54,7 @@ BROKEN = ['{"user":"u1"}', '{"item":', "x" * 30, '{"event":"dance","user":"u1"}'
 # ---- input ---------------------------------------------------------------------------------------
 
 def make_stream(seed, applied):
-    """Lines of JSON, some broken; exactly `applied` events count, the last of them at the end."""
+    """Lines of JSON, some broken; `applied` events count and a few more that begin a group."""
     r = random.Random(seed)
     lines, done, now_s, recent = [], 0, 1700000000, []
     weight = [1 / (1 + i) for i in range(80)]
@@ -88,6 +88,8 @@ def make_stream(seed, applied):
         elif draw < 0.996:  # some to versions that are gone, or not yet there
             lines.append(json.dumps({"event": "control", "command": "rollback",
                                      "version": max(0, done // PERIOD + r.randrange(-3, 3))}))
+    for i in range(GROUP // 3):  # strict mode publishes whole groups: these wait, the rest must not
+        lines.append(json.dumps({"user": "u1", "item": f"i{i}", "timestamp": now_s + i}))
     return lines
 
 
@@ -368,7 +370,7 @@ def campaign(args):
     lines = make_stream(args.seed, applied)
     oracle, version, period_s = None, None, args.period
     if args.recorded:
-        version = None
+        applied += GROUP // 3
     else:
         oracle, version, seconds = run_oracle(args, lines, applied)
         period_s = period_s or seconds / versions
