@@ -103,11 +103,18 @@ static enum status announce_one(struct core *core, const struct learner_delivery
     return engine_announce(core->engine, &announcement, err);
 }
 
-/* The learner is past the mark and delivered nothing: the folder was durable before a restart. */
+/* The learner is past the mark and delivered nothing: the folder was durable before a restart, or a
+ * rollback was refused before it and said so to a process that is gone. */
 static enum status find_durable(struct core *core, const struct pending_version *pending,
                                 struct error *err) {
     enum status status = held_load(core, pending->number, err);
     if (status != STATUS_NOT_FOUND) { return status; }
+    if (pending->rolled_back > 0) {
+        struct learner_delivery refused = {.number = pending->number};
+        learner_thread_no_rollback(pending->rolled_back - 1, refused.reason);
+        held_add(core, &refused);
+        return STATUS_OK;
+    }
     if (core->settings.engine_strict) {
         err->code = STATUS_CORRUPT;
         return error_wrap(err, "version %" PRIu64 " was marked and is lost", pending->number);

@@ -213,20 +213,24 @@ static bool is_certainly_held(const struct learner_thread *t, uint64_t target) {
     return target + keep >= learner_version(t->learner) + 2;
 }
 
+void learner_thread_no_rollback(uint64_t target, char reason[LEARNER_REASON_BYTES]) {
+    (void)snprintf(reason, LEARNER_REASON_BYTES, "no version %" PRIu64 " is held to go back to",
+                   target); /* fits */
+}
+
+/* A reason: the version is rejected. */
 static enum status roll_back(struct learner_thread *t, uint64_t target, char reason[128],
                              struct error *err) {
-    if (target > learner_version(t->learner)) { /* its folder may be there, made before a kill */
-        (void)snprintf(reason, 128, "version %" PRIu64 " is not made yet", target); /* fits */
-        return STATUS_OK;
-    }
-    if (t->settings->engine_strict && !is_certainly_held(t, target)) {
-        (void)snprintf(reason, 128, "version %" PRIu64 " is older than [publish] keep", target);
+    /* A folder of a number not made yet may be there, from before a kill. */
+    if (target > learner_version(t->learner) ||
+        (t->settings->engine_strict && !is_certainly_held(t, target))) {
+        learner_thread_no_rollback(target, reason);
         return STATUS_OK;
     }
     struct version *version;
     enum status status = learner_keep_load(t, target, &version, err);
     if (status == STATUS_NOT_FOUND) {
-        (void)snprintf(reason, 128, "version %" PRIu64 " is not held", target); /* fits */
+        learner_thread_no_rollback(target, reason);
         return STATUS_OK;
     }
     if (status != STATUS_OK) { return status; }

@@ -75,6 +75,11 @@ MUST_CHECK enum status learner_thread_score(struct learner_thread *thread, struc
                                             bool (*wait)(void *), void *wait_context,
                                             float *ret_logprobs, struct error *err);
 
+/* Why a rollback's version is announced as rejected: the same words from whoever finds out, the
+ * learner or, after a restart, the core. */
+#define LEARNER_REASON_BYTES 128
+void learner_thread_no_rollback(uint64_t target, char reason[LEARNER_REASON_BYTES]);
+
 /* "<state_path>/versions/<number>" */
 MUST_CHECK enum status learner_thread_version_path(const char *state_path, uint64_t number,
                                                    char *path, struct error *err);

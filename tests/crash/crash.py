@@ -85,7 +85,7 @@ def make_stream(seed, applied):
         elif draw < 0.994:
             lines.append(json.dumps({"event": "control", "command": "hide_item",
                                      "item": f"i{r.randrange(80)}"}))
-        elif draw < 0.996:  # some to versions that are gone, or not yet there
+        elif draw < 0.9975:  # some to versions that are gone, or not yet there
             lines.append(json.dumps({"event": "control", "command": "rollback",
                                      "version": max(0, done // PERIOD + r.randrange(-3, 3))}))
     for i in range(GROUP // 3):  # strict mode publishes whole groups: these wait, the rest must not
