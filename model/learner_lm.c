@@ -266,7 +266,9 @@ static enum status embed_waiting(struct learner *learner, struct error *err) {
         lm->is_waiting[lm->waiting[t]] = 0;
     }
     lm->waiting_count -= count;
-    memmove(lm->waiting, lm->waiting + count, (size_t)lm->waiting_count * sizeof *lm->waiting);
+    if (lm->waiting_count > 0) { /* without any the list may not be there yet */
+        memmove(lm->waiting, lm->waiting + count, (size_t)lm->waiting_count * sizeof *lm->waiting);
+    }
     return STATUS_OK;
 }
 
