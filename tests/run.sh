@@ -47,7 +47,7 @@ install_packages() {
     ops/setup.sh --tests --kafka ||
         say "not everything could be installed; what lacks a part is skipped"
     local missing=() name
-    for name in python3-venv dpkg-dev file man-db; do
+    for name in python3-venv ca-certificates dpkg-dev file man-db; do
         dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null | grep -qx installed ||
             missing+=("$name")
     done
