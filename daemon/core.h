@@ -61,6 +61,8 @@ struct core {
     uint64_t shown_seq;
     uint64_t predictions; /* committed by this process */
     double lm_user_us;    /* measured time of one user's language-model score */
+    double lm_credit_us;  /* time that scoring may take now */
+    int64_t lm_credit_at_us;
     bool disk_full;
     uint64_t committed_epoch; /* where the ledger ends as far as this process knows */
     uint8_t committed_chain[SHA256_BYTES];
@@ -82,6 +84,8 @@ void core_say(struct core *core, const char *format, ...) PRINTF_LIKE(2, 3);
 MUST_CHECK enum status core_start(struct core *core, struct error *err);
 
 /* core_versions.c */
+/* pipeline.c: what a language-model score of `count` users took. */
+void core_score_spent(struct core *core, int count, int64_t spent_us);
 /* engine_doors.version and .score */
 struct version *core_version_door(void *core, uint64_t number);
 MUST_CHECK enum status core_score_door(void *core, struct version *version,

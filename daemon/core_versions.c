@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "daemon/core.h"
 
@@ -82,8 +83,11 @@ enum status core_score_door(void *context, struct version *version,
                             const struct score_request *requests, int count, float *ret_logprobs,
                             struct error *err) {
     struct core *core = context;
-    return learner_thread_score(core->learner, version, requests, count, core_wait, core,
-                                ret_logprobs, err);
+    int64_t began_us = clock_monotonic_us();
+    enum status status = learner_thread_score(core->learner, version, requests, count, core_wait,
+                                              core, ret_logprobs, err);
+    core_score_spent(core, count, clock_monotonic_us() - began_us);
+    return status;
 }
 
 static enum status announce_one(struct core *core, const struct learner_delivery *delivery,

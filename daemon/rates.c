@@ -9,7 +9,7 @@
 
 /* a batch of 256 then costs 4 rows: seconds on the slowest CPU */
 #define FIRST_LM_RATE  (1.0 / 64)
-#define LM_RATE_MIN    (1.0 / 1024)
+#define LM_RATE_MIN    (1.0 / 512)
 #define EVAL_SHARE_MIN (1.0 / 16)
 #define FAST_SHARE_MIN (1.0 / 64)
 #define DECREASE       0.7
