@@ -12,10 +12,10 @@
 #include "base/memory.h"
 #include "model/learner_lm.h"
 
-#define PROMPT_TOKENS_MIN 48 /* the words of a template and a title or two */
-#define TITLES_A_BATCH  128 /* embedded in one batch at most: a new catalogue must not hold it up */
-#define TITLES_A_CALL     64 /* titles embedded at once */
-#define SEQUENCE_TOKENS   8  /* shorter prompts than this do not fill a pack */
+#define PROMPT_TOKENS_MIN 48  /* the words of a template and a title or two */
+#define TITLES_A_BATCH    128 /* embedded in one batch: a new catalogue must not hold it up */
+#define TITLES_A_CALL     64  /* titles embedded at once */
+#define SEQUENCE_TOKENS   8   /* shorter prompts than this do not fill a pack */
 
 static enum status lm_models(struct learner *learner, struct learner_lm *lm, struct error *err) {
     const struct learner_settings *settings = &learner->settings;

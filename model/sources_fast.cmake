@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# The fast tier: counters, SASRec, stacker, candidates and lists. With ILORA_TEXT also the learner.
+# sources_fast.cmake - the fast tier: counters, SASRec, stacker, candidates and lists.
+# With ILORA_TEXT also the learner.
 list(APPEND ILORA_MODEL_SOURCES
   candidates.c catalogue_ranks.c counters.c counters_file.c fast_model.c features.c ranker.c
   sasrec.c sasrec_pass.c sasrec_sampled.c sasrec_train.c stacker.c)

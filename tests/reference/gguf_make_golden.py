@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Makes gguf_blocks.bin: random blocks of every GGUF type that we read, and their values as the
-`gguf` package decodes them. Records, little-endian: u32 type, u32 bytes, u32 values, bytes, f32 each.
+`gguf` package decodes them. Records, little-endian: u32 type, u32 bytes, u32 values, bytes,
+f32 each.
 With --check nothing is written: exit 1 when the file is stale. Needs: gguf, numpy."""
 import os
 import struct

@@ -21,9 +21,10 @@ COMMON = dict(vocab_size=320, hidden_size=16, intermediate_size=32, num_hidden_l
 CASES = {
     "llama": (tf.LlamaConfig, dict(tie_word_embeddings=True)),
     "llama_untied": (tf.LlamaConfig, dict(tie_word_embeddings=False, rope_theta=500000.0)),
-    "llama3_rope": (tf.LlamaConfig, dict(max_position_embeddings=4096, rope_theta=10000.0, rope_scaling=dict(
-        rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
-        original_max_position_embeddings=16))),
+    "llama3_rope": (tf.LlamaConfig, dict(
+        max_position_embeddings=4096, rope_theta=10000.0,
+        rope_scaling=dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0,
+                          high_freq_factor=4.0, original_max_position_embeddings=16))),
     "linear_rope": (tf.LlamaConfig, dict(rope_scaling=dict(rope_type="linear", factor=4.0))),
     "mistral": (tf.MistralConfig, dict(sliding_window=None, head_dim=4)),
     "qwen2": (tf.Qwen2Config, dict(tie_word_embeddings=True)),

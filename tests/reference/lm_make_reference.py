@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """lm_make_reference.py - the mathematics of the language model once more, in PyTorch, in double.
 
-Written the naive way on purpose: one sequence at a time, one candidate at a time, a sum over experts
-instead of the gate in the rank axis, the output head at every row, gradients by autograd. The C code
-does all of that differently and must come to the same numbers.
+Written the naive way on purpose: one sequence at a time, one candidate at a time, a sum over
+experts instead of the gate in the rank axis, the output head at every row, gradients by autograd.
+The C code does all of that differently and must come to the same numbers.
 
     lm_dump builtin:tiny:3 /tmp/tiny.bin
     python lm_make_reference.py /tmp/tiny.bin OUTPUT_FOLDER      writes lm_tiny_k1.bin, _k2, _k4
@@ -247,7 +247,8 @@ def main(weights, folder):
     for K in (1, 2, 4):
         rng = np.random.default_rng(100 + K)
         model, out = Model(base, K), Writer(f"{folder}/lm_tiny_k{K}.bin")
-        vectors = torch.tensor(rng.standard_normal((ITEMS, E)).astype(np.float32).astype(np.float64))
+        drawn = rng.standard_normal((ITEMS, E)).astype(np.float32)
+        vectors = torch.tensor(drawn.astype(np.float64))
         samples = make_samples(rng)
         write_samples(out, samples, vectors)
         p = {}

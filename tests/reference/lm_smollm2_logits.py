@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""lm_smollm2_logits.py - logits of a real model against transformers on the same dequantised weights.
+"""lm_smollm2_logits.py - a real model's logits against transformers on the same weights.
 
     python lm_smollm2_logits.py LM_LOGITS MODEL.gguf WORK_FOLDER [f32|bf16]
 
-Twenty prompts of 5 to 120 tokens; prints the smallest and the mean cosine over all positions and the
+Twenty prompts of 5 to 120 tokens; prints the smallest and mean cosine over all positions and the
 largest difference, and fails when a cosine is not above 0.9999 (bf16 products: mean 0.999; the
 prompts of random tokens lose most). Needs torch, transformers, gguf and 2 GiB of memory.
 """
@@ -72,7 +72,8 @@ def main(program, gguf, work, precision="f32"):
         agree += int((mine.argmax(-1) == theirs.argmax(-1)).sum())
         positions += len(ids)
     print(f"{len(lists)} prompts, {positions} positions, {precision}: smallest cosine {worst:.8f}, "
-          f"mean {total / positions:.8f}, largest difference {largest:.3g}, same best token at {agree}")
+          f"mean {total / positions:.8f}, largest difference {largest:.3g}, "
+          f"same best token at {agree}")
     return 0 if (worst > 0.9999 if precision == "f32" else total / positions > 0.999) else 1
 
 
