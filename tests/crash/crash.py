@@ -7,10 +7,11 @@
 A seeded stream (events, titles, duplicates, broken records, control records) is put into the events
 topic. In strict mode one undisturbed run is the oracle. Then the same input is given to a fresh
 state, and ilorad is killed 0.1 to 3 version periods apart (one kill in five counts from the start
-of the process, so that starting is hit too) until everything is consumed; rounds follow until N
-kills were made. Predictions, snapshots, metrics and dead letters (keys, values, headers, order) and
-the adapter files must be the oracle's, byte for byte. In recorded mode (--recorded) each round must
-pass `iloractl audit`, and every event must be applied once.
+of the process, so that starting is hit too; a few lives end by SIGTERM instead) until everything is
+consumed; rounds follow until N kills were made. Predictions, snapshots, metrics and dead letters
+(keys, values, headers, order) and the adapter files must be the oracle's, byte for byte. In
+recorded mode (--recorded) each round must pass `iloractl audit`, and every event must be applied
+once.
 
 The folder of a failed campaign is kept and named. The same --seed makes the same input and the same
 kill times (what they hit is the machine's affair). Needs Python's standard library alone.
@@ -33,6 +34,7 @@ TOPICS = ["predictions", "snapshots", "metrics", "dlq"]
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GROUP, BATCH, VERSION_BATCHES = 16, 64, 2
 PERIOD = BATCH * VERSION_BATCHES  # events of a version
+STOP_SHARE = 0.15  # lives ended by SIGTERM instead of SIGKILL
 START_LIMIT_S, STALL_LIMIT_S, QUIET_S = 60.0, 120.0, 2.0
 
 SETTINGS = {
@@ -208,11 +210,20 @@ class Shard:
         self.process.wait()
         self.log.close()
 
+    def end(self, rng):
+        """kill -9, or now and then the polite way; 1 for a kill."""
+        if rng.random() < STOP_SHARE:
+            self.stop()
+            return 0
+        self.kill()
+        return 1
+
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(timeout=60)
         self.log.close()
-        if code != 0:
+        early = code == -signal.SIGTERM and not self.ready.is_set()  # nobody listened yet
+        if code != 0 and not early:
             raise Failure(f"{self.name}: SIGTERM gave exit {code}:\n" + self.log_tail())
 
     def last(self, topic):
@@ -309,8 +320,7 @@ def kill_round(args, number, lines, applied, version, period_s, rng, kills_left)
             delay = rng.uniform(0.1, 3.0) * period_s
             if kills < kills_left and rng.random() < 0.2:
                 if not shard.wait_ready(shard.started + delay):
-                    shard.kill()
-                    kills += 1
+                    kills += shard.end(rng)
                     continue
             else:
                 shard.wait_ready()
@@ -327,8 +337,7 @@ def kill_round(args, number, lines, applied, version, period_s, rng, kills_left)
                 wait_until_done(shard, applied, version)
                 shard.stop()
                 return shard, kills
-            shard.kill()
-            kills += 1
+            kills += shard.end(rng)
     except BaseException:
         shard.close()
         raise
