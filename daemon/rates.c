@@ -13,6 +13,7 @@
 #define EVAL_SHARE_MIN (1.0 / 16)
 #define FAST_SHARE_MIN (1.0 / 64)
 #define DECREASE       0.7
+#define FAST_DECREASE  0.9 /* slowly: a burst is waited out by what the ring holds back */
 #define INCREASE       1.15
 #define BUSY_BATCHES   4 /* behind by more: too much */
 #define CALM_BATCHES   2 /* behind by less: there is time */
@@ -43,26 +44,24 @@ struct core_rates rates_next(const struct settings *settings, const struct core_
     double eval_max = settings->eval_lm_rate, eval_min = eval_max * EVAL_SHARE_MIN;
     double fast_max = settings->predict_fast_share, fast_min = fast_max * FAST_SHARE_MIN;
     uint64_t batch = (uint64_t)settings->train_batch_events;
+    uint64_t most = (uint64_t)settings->train_backlog_max;
+    bool lm_at_min = now->lm_rate <= lm_min && now->eval_lm_rate <= eval_min;
+    if (load->backlog > most / 4 * 3 && lm_at_min) {
+        next.fast_share = towards(now->fast_share, FAST_DECREASE, fast_min, fast_max);
+    } else if (load->backlog < most / 2) {
+        next.fast_share = towards(now->fast_share, INCREASE, fast_min, fast_max);
+    }
     if (load->backlog > BUSY_BATCHES * batch) {
-        bool lm_at_min = now->lm_rate <= lm_min && now->eval_lm_rate <= eval_min;
+        bool far_behind = load->backlog > most / 2;
         if (now->eval_lm_rate > eval_min) {
             next.eval_lm_rate = towards(now->eval_lm_rate, DECREASE, eval_min, eval_max);
-        } else {
+        }
+        if (now->eval_lm_rate <= eval_min || far_behind) {
             next.lm_rate = towards(now->lm_rate, DECREASE, lm_min, lm_max);
         }
-        bool far_behind = load->backlog > (uint64_t)settings->train_backlog_max / 2;
-        if (far_behind) { next.lm_rate = towards(now->lm_rate, DECREASE, lm_min, lm_max); }
-        if (lm_at_min && far_behind) {
-            next.fast_share = towards(now->fast_share, DECREASE, fast_min, fast_max);
-        }
-        return next;
-    }
-    if (load->backlog >= CALM_BATCHES * batch) { return next; }
-    if (now->fast_share < fast_max) {
-        next.fast_share = towards(now->fast_share, INCREASE, fast_min, fast_max);
-    } else if (now->lm_rate < lm_max) {
+    } else if (load->backlog < CALM_BATCHES * batch) {
         next.lm_rate = towards(now->lm_rate, INCREASE, lm_min, lm_max);
+        next.eval_lm_rate = towards(now->eval_lm_rate, INCREASE, eval_min, eval_max);
     }
-    next.eval_lm_rate = towards(now->eval_lm_rate, INCREASE, eval_min, eval_max);
     return next;
 }
