@@ -220,10 +220,39 @@ enum status learner_keep_checkpoint(struct learner_thread *t, struct error *err)
     return status == STATUS_OK ? trim_versions(t, err) : status;
 }
 
+/* Strict mode: a state that was lost, whole or in part, is refolded with the very versions of
+ * then, which may be gone: they are made again from a checkpoint that the log reaches, or from
+ * nothing. Later ones are removed. Without an earlier one the newest stays (its rows are in the
+ * ledger, not in the log). */
+static enum status drop_checkpoints_ahead(struct learner_thread *t, struct folder_list *list,
+                                          struct error *err) {
+    pthread_mutex_lock(&t->lock);
+    uint64_t logged = t->reach; /* nobody moved it yet: the log's last row */
+    pthread_mutex_unlock(&t->lock);
+    int kept = list->count;
+    while (kept > 0 && list->numbers[kept - 1] > logged) {
+        kept--;
+    }
+    if (kept == 0 && logged > 0) { return STATUS_OK; }
+    while (list->count > kept) {
+        char path[FILE_PATH_BYTES_MAX];
+        enum status status =
+            folder_path(t, "checkpoints", list->numbers[list->count - 1], "", path, err);
+        if (status == STATUS_OK) { status = dir_remove(path, err); }
+        if (status != STATUS_OK) { return status; }
+        list->count--;
+    }
+    return STATUS_OK;
+}
+
 enum status learner_keep_restore(struct learner_thread *t, struct error *err) {
     struct folder_list list;
     enum status status = list_folders(t, "checkpoints", &list, err);
     if (status != STATUS_OK) { return status; }
+    if (t->settings->engine_strict) {
+        status = drop_checkpoints_ahead(t, &list, err);
+        if (status != STATUS_OK) { return status; }
+    }
     if (list.count == 0) { return STATUS_OK; }
     char path[FILE_PATH_BYTES_MAX];
     status = folder_path(t, "checkpoints", list.numbers[list.count - 1], "", path, err);

@@ -11,7 +11,8 @@ of the process, so that starting is hit too; a few lives end by SIGTERM instead)
 consumed; rounds follow until N kills were made. Predictions, snapshots, metrics and dead letters
 (keys, values, headers, order) and the adapter files must be the oracle's, byte for byte. In
 recorded mode (--recorded) each round must pass `iloractl audit`, and every event must be applied
-once.
+once. After the first round the tables of the state are removed: a refold of the whole ledger must
+leave it all as it was.
 
 The folder of a failed campaign is kept and named. The same --seed makes the same input and the same
 kill times (what they hit is the machine's affair). Needs Python's standard library alone.
@@ -343,6 +344,14 @@ def kill_round(args, number, lines, applied, version, period_s, rng, kills_left)
         raise
 
 
+def lose_state(shard):
+    """The tables are gone, stream and folders stay: everything is folded again from the ledger."""
+    shutil.rmtree(os.path.join(shard.state, "state"))
+    shard.start()
+    shard.wait_ready()
+    shard.stop()
+
+
 def first_difference(name, expected, got):
     if expected == got:
         return None
@@ -392,12 +401,15 @@ def campaign(args):
                                  min(args.kills - kills, args.round_kills))
         kills += made
         ready += shard.ready_s
-        if args.recorded:
-            audit(shard, applied)
-        else:
-            compare(oracle, shard.results())
-            audit(shard, applied)
-        shard.close()
+        try:
+            for lost in ([False, True] if rounds == 1 else [False]):
+                if lost:
+                    lose_state(shard)
+                if not args.recorded:
+                    compare(oracle, shard.results())
+                audit(shard, applied)
+        finally:
+            shard.close()
         print(f"round {rounds}: {made} kills, {shard.lives} lives, "
               + ("audit clean" if args.recorded else "byte-identical, audit clean"), flush=True)
         if made == 0:
