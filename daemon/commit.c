@@ -44,6 +44,7 @@ static enum status commit_until_room(const struct commit_doors *doors,
         enum status status = stream->ops->commit(stream, state->positions, state->position_count,
                                                  token, doors->wait, doors->wait_context, err);
         if (status != STATUS_AGAIN || !doors->wait(doors->wait_context)) { return status; }
+        if (doors->tell_full != NULL) { doors->tell_full(doors->wait_context, err->text); }
         clock_sleep_us(ROOM_WAIT_US);
     }
 }

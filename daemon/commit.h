@@ -21,6 +21,8 @@ struct commit_doors {
     const uint8_t *owner;                   /* (OWNER_BYTES) */
     stream_wait wait;
     void *wait_context;
+    /* Told the words when a commit waits for room, each time it asks again. */
+    void (*tell_full)(void *wait_context, const char *words);
 };
 
 /* Publishes and commits the epoch the engine has closed. On failure the transaction was aborted

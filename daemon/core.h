@@ -79,6 +79,8 @@ bool core_wait(void *core);
 /* The engine's epoch is committed: where the ledger must end from now on. */
 void core_note_committed(struct core *core);
 void core_say(struct core *core, const char *format, ...) PRINTF_LIKE(2, 3);
+/* The disk has no room, in these words: shown and logged once, until the disk has room again. */
+void core_note_full(void *core, const char *words);
 
 /* start.c: PROTOCOL.md, Start. Leaves core->engine ready and positions assigned. */
 MUST_CHECK enum status core_start(struct core *core, struct error *err);

@@ -49,6 +49,14 @@ void core_say(struct core *core, const char *format, ...) {
     shared_picture_update(core->shared, say, text);
 }
 
+void core_note_full(void *context, const char *words) {
+    struct core *core = context;
+    if (core->disk_full) { return; }
+    core->disk_full = true;
+    LOG_ERROR("%s: consuming stops until there is room", words);
+    core_say(core, "%s", words);
+}
+
 /* ---- state ---- */
 
 /* One daemon a state: the second one says who holds it and may be restarted. */
@@ -141,7 +149,8 @@ enum status core_open_stream(struct core *core, struct error *err) {
                                         .shard = (int32_t)core->settings.stream_shard,
                                         .owner = core->owner,
                                         .wait = core_wait,
-                                        .wait_context = core};
+                                        .wait_context = core,
+                                        .tell_full = core_note_full};
     return STATUS_OK;
 }
 

@@ -93,16 +93,16 @@ static bool disk_has_room(struct core *core) {
     struct error err;
     if (dir_free_bytes(core->path, &free_bytes, &err) != STATUS_OK) { return true; }
     bool room = free_bytes >= (uint64_t)core->settings.state_free_min;
-    if (room == !core->disk_full) { return room; }
-    core->disk_full = !room;
-    if (room) {
+    if (room && core->disk_full) {
+        core->disk_full = false;
         LOG_NOTICE("'%s' has room again, going on", core->path);
         core_say(core, "running");
-    } else {
-        LOG_ERROR("'%s' has %" PRIu64 " bytes free, [state] free_min is %" PRId64
-                  ": consuming stops until there is room",
-                  core->path, free_bytes, core->settings.state_free_min);
-        core_say(core, "disk full: %" PRIu64 " bytes free on %.100s", free_bytes, core->path);
+    } else if (!room) {
+        char words[SHARED_STATE_TEXT_BYTES];
+        (void)snprintf(words, sizeof(words), /* a long path is cut */
+                       "disk full: %" PRIu64 " bytes free on '%.100s', [state] free_min is %" PRId64,
+                       free_bytes, core->path, core->settings.state_free_min);
+        core_note_full(core, words);
     }
     return room;
 }
@@ -112,8 +112,10 @@ static bool disk_has_room(struct core *core) {
 static enum status follow_with_state(struct core *core, struct error *err) {
     for (;;) {
         enum status status = stage_commit(core->stage, err);
-        bool wait = status == STATUS_AGAIN || (status == STATUS_IO && !disk_has_room(core));
-        if (!wait || !core_wait(core)) { return status; }
+        bool full = status == STATUS_IO &&
+                    (!disk_has_room(core) || strstr(err->text, "disk full") != NULL);
+        if (!(full || status == STATUS_AGAIN) || !core_wait(core)) { return status; }
+        if (full) { core_note_full(core, err->text); }
         clock_sleep_us(DISK_WAIT_US);
     }
 }
