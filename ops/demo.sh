@@ -8,18 +8,19 @@
 #   --seconds N    end by itself, with a summary and a JSON file (default: until Ctrl-C)
 #   --kafka        through a real Apache Kafka broker, started and stopped here
 #   --offline      nothing is fetched: a generated catalogue and stream with drift, a small random
-# base
+#                  base
 #   --base PATH    another base model: Hugging Face directory, .gguf, or 'none'
 #   --events FILE  another stream: RecBole's .inter (with .item beside it)
-#   --rate N       events a second (default: as fast as the daemon takes them)
+#   --rate N       events a second (default 200, so that the language model keeps up on two cores;
+#                  0: as fast as the daemon takes them)
 #   --keep         keep the state folder at the end
 #   --dir DIR      state folder (default: a new one; an existing one goes on where it was)
 #   --port N       HTTP on 127.0.0.1:N (default 8040, or a free one)
 #
 # It installs missing packages (ops/setup.sh), builds into build-demo, fetches SmolLM2-135M-Instruct
 # (Apache-2.0) and MovieLens 100K (GroupLens: research use, no redistribution) once into
-# ${ILORA_CACHE:-~/.cache/ilorad}, checked against pinned digests; starts ilorad; replays the
-# stream.
+# ${ILORA_CACHE:-~/.cache/ilorad}, checked against pinned digests; starts ilorad and
+# replays the stream.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -34,10 +35,10 @@ data_package=recbole==1.2.1
 inter_sha=4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff
 item_sha=51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532
 
-seconds=0 kafka=no offline=no keep=no base='' events='' rate='' dir='' port=''
+seconds=0 kafka=no offline=no keep=no base='' events='' rate=200 dir='' port=''
 say() { printf '\033[1mdemo:\033[0m %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
-usage() { sed -n '4,16s/^# \{0,1\}//p' "$0" >&2; exit 64; }
+usage() { sed -n '4,19s/^# \{0,1\}//p' "$0" >&2; exit 64; }
 
 while [ $# -gt 0 ]; do
     case $1 in
@@ -225,7 +226,7 @@ start_daemon() {
 
 start_feeder() {
     local how=()
-    [ -z "$rate" ] || how+=(--rate "$rate")
+    [ "$rate" = 0 ] || how+=(--rate "$rate")
     if [ $offline = yes ] && [ -z "$events" ]; then
         ctl generate --users 800 --items 1500 --events 100000 --send "${how[@]}" \
             </dev/null >"$dir/feeder.log" 2>&1 &
@@ -244,14 +245,14 @@ hints() {
     \$ctl history 42                      what the daemon knows of the user
     \$ctl consume predictions --follow    what it publishes
     \$ctl snapshots                       model versions
-    kill -9 \$(cat $dir/data/lock)    it is started again, as systemd would:
+    kill -9 \$(cat $dir/data/lock)
+                                         it is started again, as systemd would:
     \$ctl audit                           proves from the topics alone that nothing was lost
 
 TEXT
 }
 
-# ---- the end
-# --------------------------------------------------------------------------------------
+# ---- the end ----
 
 summary() {
     local json=$PWD/ilorad-demo.json
