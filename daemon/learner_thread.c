@@ -308,10 +308,23 @@ static enum status obey_marks(struct learner_thread *t, const struct training_ro
 
 /* ---- batches ---- */
 
+/* Where the learner stands, also right after a checkpoint was loaded. */
+static void show_learned(const struct learner_thread *t, struct shared_picture *picture) {
+    picture->learner_seq = learner_seq(t->learner);
+    picture->version_newest = learner_version(t->learner);
+    picture->figure_count = learner_figures(t->learner, picture->figures, FIGURES_MAX);
+    picture->pair_count = learner_pairs(t->learner, picture->pairs,
+                                        (int)(sizeof(picture->pairs) / sizeof(picture->pairs[0])));
+}
+
+static void show_opened(void *context, struct shared_picture *picture) {
+    show_learned(context, picture);
+}
+
 static void show_batch(void *context, struct shared_picture *picture) {
     const struct learner_thread *t = ((const void **)context)[0];
     const struct batch_stats *stats = ((const void **)context)[1];
-    picture->learner_seq = learner_seq(t->learner);
+    show_learned(t, picture);
     picture->lm_rows = t->lm_rows;
     picture->lm_tokens = t->lm_tokens;
     picture->sasrec_loss = stats->sasrec.loss;
@@ -320,9 +333,6 @@ static void show_batch(void *context, struct shared_picture *picture) {
         picture->experts = (int)t->settings->ilora_experts;
         memcpy(picture->expert_weight, stats->lm.expert_weight, sizeof(picture->expert_weight));
     }
-    picture->figure_count = learner_figures(t->learner, picture->figures, FIGURES_MAX);
-    picture->pair_count = learner_pairs(t->learner, picture->pairs,
-                                        (int)(sizeof(picture->pairs) / sizeof(picture->pairs[0])));
 }
 
 /* Reads the next whole batch; *ret_count 0 when the log does not hold one yet. */
@@ -451,6 +461,7 @@ static void *run(void *context) {
     pthread_cond_broadcast(&t->answer);
     pthread_mutex_unlock(&t->lock);
 
+    shared_picture_update(t->shared, show_opened, t);
     shared_watch(t->shared, THREAD_LEARNER, true);
     status = loop(t, &err);
     if (status != STATUS_OK) { fail(t, status, &err); }
