@@ -105,13 +105,22 @@ bool ledger_token_read(const char *token, int32_t shard, uint64_t *ret_epoch,
 
 /* ---- reading a range ---- */
 
+/* Records are collected by a read and visited after it: a visit reads other topics of the same
+ * stream, and a read inside a read would lose its place. */
+#define EACH_RECORDS 64
+
 struct each {
     uint64_t next, last;
     uint8_t chain[SHA256_BYTES];
     ledger_visit visit;
     void *context;
     struct arena arena;
-    bool before_seen; /* a record older than `next` came: nothing was missed */
+    uint64_t wanted;           /* next epoch to collect */
+    struct buffer bytes;       /* of the records collected */
+    size_t ends[EACH_RECORDS]; /* where each ends in bytes */
+    int count;
+    int64_t from; /* where the next read goes on */
+    bool enough;  /* the read was ended because a batch is full */
 };
 
 static enum status each_sink(void *context, const struct stream_record *record, struct error *err) {
@@ -123,43 +132,79 @@ static enum status each_sink(void *context, const struct stream_record *record, 
         err->code = STATUS_CORRUPT;
         return error_wrap(err, "ledger record at offset %" PRId64, record->offset);
     }
-    if (er.epoch < each->next) {
-        each->before_seen = true;
-        return STATUS_OK;
-    }
-    if (er.epoch > each->last && each->next > each->last) { return STATUS_OK; }
-    if (er.epoch != each->next) {
+    if (er.epoch < each->wanted || each->wanted > each->last) { return STATUS_OK; }
+    if (er.epoch != each->wanted) {
         return error_set(err, STATUS_NOT_FOUND,
                          "epoch %" PRIu64 " comes where %" PRIu64 " was expected", er.epoch,
-                         each->next);
+                         each->wanted);
     }
-    if (memcmp(er.previous, each->chain, SHA256_BYTES) != 0) {
-        return error_set(err, STATUS_CORRUPT,
-                         "ledger record %" PRIu64 " does not continue the chain of the one before",
-                         er.epoch);
+    status = buffer_append(&each->bytes, record->value.data, record->value.size);
+    if (status != STATUS_OK) { return error_set(err, status, "ledger records of an epoch"); }
+    each->ends[each->count++] = each->bytes.size;
+    each->wanted++;
+    each->from = record->offset + 1;
+    each->enough = each->count == EACH_RECORDS;
+    return each->enough ? STATUS_AGAIN : STATUS_OK;
+}
+
+static enum status each_visit(struct each *each, struct error *err) {
+    for (int i = 0; i < each->count; i++) {
+        size_t begin = i > 0 ? each->ends[i - 1] : 0;
+        struct span bytes = span_make(each->bytes.data + begin, each->ends[i] - begin);
+        struct epoch_record er;
+        arena_reset(&each->arena);
+        enum status status = outbound_epoch_read(bytes, &each->arena, &er, err);
+        if (status != STATUS_OK) { return status; } /* it was read before */
+        if (memcmp(er.previous, each->chain, SHA256_BYTES) != 0) {
+            return error_set(err, STATUS_CORRUPT,
+                             "ledger record %" PRIu64
+                             " does not continue the chain of the one before",
+                             er.epoch);
+        }
+        status = ledger_chain_advance(each->chain, bytes, err);
+        if (status != STATUS_OK) { return status; }
+        status = each->visit(each->context, &er, each->chain, err);
+        if (status != STATUS_OK) { return status; }
+        each->next++;
     }
-    status = ledger_chain_advance(each->chain, record->value, err);
-    if (status != STATUS_OK) { return status; }
-    status = each->visit(each->context, &er, each->chain, err);
-    if (status != STATUS_OK) { return status; }
-    each->next++;
     return STATUS_OK;
+}
+
+/* One read and the visits of what it brought. NOT_FOUND: it began too late, or an epoch is missing. */
+static enum status each_batch(struct stream *stream, int32_t shard, struct each *each,
+                              int64_t first, int64_t tail_offset, struct error *err) {
+    each->wanted = each->next;
+    each->count = 0;
+    each->enough = false;
+    each->from = first;
+    buffer_reset(&each->bytes);
+    struct error read_err = {0};
+    enum status read = stream->ops->read(stream, STREAM_LEDGER, shard, first, tail_offset,
+                                         each_sink, each, &read_err);
+    enum status status = each_visit(each, err);
+    if (status != STATUS_OK || read == STATUS_OK || each->enough) { return status; }
+    *err = read_err;
+    return read;
 }
 
 static enum status each_read(struct stream *stream, int32_t shard, struct each *each,
                              int64_t held_first, int64_t tail_offset, struct error *err) {
     int64_t back = OFFSETS_AN_EPOCH * (int64_t)(each->last - each->next + 1) + OFFSETS_MARGIN;
+    int64_t first = tail_offset - back;
     for (;;) {
-        int64_t first = tail_offset - back;
         if (first < held_first) { first = held_first; }
-        enum status status = stream->ops->read(stream, STREAM_LEDGER, shard, first, tail_offset,
-                                               each_sink, each, err);
+        enum status status = each_batch(stream, shard, each, first, tail_offset, err);
+        if (status == STATUS_OK && each->enough && each->next <= each->last) {
+            first = each->from;
+            continue;
+        }
         if (status != STATUS_NOT_FOUND) { return status; }
         if (first == held_first) {
             err->code = STATUS_CORRUPT;
             return error_wrap(err, "the ledger no longer holds what the state needs");
         }
-        back *= 4; /* too late a start: nothing was visited yet, step further back */
+        back *= 4; /* too late a start: step further back */
+        first = tail_offset - back;
     }
 }
 
@@ -176,6 +221,7 @@ enum status ledger_each(struct stream *stream, int32_t shard, uint64_t first, ui
     if (status != STATUS_OK) { return status; }
     status = each_read(stream, shard, &each, held_first, tail_offset, err);
     arena_free(&each.arena);
+    buffer_free(&each.bytes);
     if (status != STATUS_OK) { return status; }
     if (each.next != last + 1) {
         return error_set(err, STATUS_CORRUPT,
