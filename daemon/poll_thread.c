@@ -27,13 +27,17 @@ struct poll_thread {
     struct shared *shared;
     pthread_t thread;
     bool away;
+    bool refused; /* the ring had no room in this call */
 };
 
 static enum status take(void *context, const struct stream_record *record, struct error *err) {
     struct poll_thread *t = context;
     size_t size = sizeof(struct poll_record) + record->key.size + record->value.size;
     uint8_t *message = ring_reserve(t->ring, size);
-    if (message == NULL) { return error_set(err, STATUS_AGAIN, "the records ring is full"); }
+    if (message == NULL) {
+        t->refused = true;
+        return error_set(err, STATUS_AGAIN, "the records ring is full");
+    }
     struct poll_record head = {.offset = record->offset,
                                .timestamp_ms = record->timestamp_ms,
                                .arrived_us = clock_monotonic_us(),
@@ -94,11 +98,11 @@ static void *run(void *context) {
     shared_watch(t->shared, THREAD_POLL, true);
     while (!shared_stopping(t->shared) && !ring_closed(t->ring)) {
         shared_beat(t->shared, THREAD_POLL);
+        t->refused = false;
         enum status status = t->stream->ops->poll(t->stream, POLL_TIMEOUT_MS, take, t, &err);
-        size_t messages = ring_usage(t->ring).messages;
         if (status == STATUS_OK) {
             note_away(t, false, &err);
-        } else if (status == STATUS_AGAIN && messages > 0) {
+        } else if (status == STATUS_AGAIN && t->refused) {
             /* or ask anyway */
             (void)ring_wait_room(t->ring, STREAM_RECORD_BYTES_MAX, ROOM_WAIT_MS);
         } else if (status == STATUS_AGAIN) {

@@ -59,6 +59,9 @@ static enum status ask_partitions(struct core *core, enum stream_topic topic, in
 
 static enum status find_topics(struct start *start, struct error *err) {
     struct core *core = start->core;
+    if (core->settings.stream_kind == STREAM_KIND_KAFKA) { /* an answer may take seconds */
+        core_say(core, "connecting to Kafka at '%.200s'", core->settings.kafka_bootstrap_servers);
+    }
     for (int topic = 0; topic < STREAM_TOPIC_COUNT; topic++) {
         int32_t count;
         enum status status = ask_partitions(core, (enum stream_topic)topic, &count, err);
