@@ -63,6 +63,8 @@ struct core {
     double lm_user_us;    /* measured time of one user's language-model score */
     double lm_credit_us;  /* time that scoring may take now */
     int64_t lm_credit_at_us;
+    uint64_t rates_seq;    /* learned when the rates were last asked */
+    int64_t rates_busy_us; /* the learner's busy time then */
     bool disk_full;
     uint64_t committed_epoch; /* where the ledger ends as far as this process knows */
     uint8_t committed_chain[SHA256_BYTES];

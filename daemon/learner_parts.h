@@ -56,6 +56,8 @@ struct learner_thread {
     int64_t stop_budget_us;
     struct error failure;
     uint64_t reach;
+    int64_t busy_us;    /* time spent on batches that are over */
+    int64_t began_us;   /* when the one in work began; 0: none is */
     uint64_t live_from; /* rows up to here are replayed; UINT64_MAX before the claim */
     uint64_t seq;
     uint64_t trim_seq;

@@ -158,6 +158,22 @@ uint64_t learner_thread_seq(struct learner_thread *t) {
     return seq;
 }
 
+int64_t learner_thread_busy_us(struct learner_thread *t) {
+    pthread_mutex_lock(&t->lock);
+    int64_t busy_us = t->busy_us;
+    if (t->began_us > 0) { busy_us += clock_monotonic_us() - t->began_us; }
+    pthread_mutex_unlock(&t->lock);
+    return busy_us;
+}
+
+static void note_busy(struct learner_thread *t, bool busy) {
+    int64_t now_us = clock_monotonic_us();
+    pthread_mutex_lock(&t->lock);
+    if (!busy) { t->busy_us += now_us - t->began_us; }
+    t->began_us = busy ? now_us : 0;
+    pthread_mutex_unlock(&t->lock);
+}
+
 uint64_t learner_thread_trim_seq(struct learner_thread *t) {
     pthread_mutex_lock(&t->lock);
     uint64_t seq = t->trim_seq;
@@ -377,6 +393,7 @@ static enum status learn(struct learner_thread *t, uint64_t reach, bool *ret_idl
     status = read_batch(t, reach, &count, err);
     if (status != STATUS_OK || count == 0) { return status; }
 
+    note_busy(t, true);
     struct batch_stats stats = {0};
     t->in_batch = true;
     status = learner_batch(t->learner, t->rows, count, beat, t, &stats, err);
@@ -389,6 +406,7 @@ static enum status learn(struct learner_thread *t, uint64_t reach, bool *ret_idl
     t->lm_tokens += (uint64_t)stats.lm_tokens;
     status = obey_marks(t, &t->rows[count - 1], err);
     if (status != STATUS_OK) { return status; }
+    note_busy(t, false);
     const void *context[2] = {t, &stats};
     shared_picture_update(t->shared, show_batch, context);
     pthread_mutex_lock(&t->lock);

@@ -58,6 +58,8 @@ void learner_thread_reach(struct learner_thread *thread, uint64_t seq);
 /* The start procedure is over: rows up to seq are replayed, later ones are new. */
 void learner_thread_live_from(struct learner_thread *thread, uint64_t seq);
 uint64_t learner_thread_seq(struct learner_thread *thread); /* last row learned */
+/* Time it has spent on batches so far, the one in work included. */
+int64_t learner_thread_busy_us(struct learner_thread *thread);
 /* Rows with a smaller seq are needed by no checkpoint kept; 0 = unknown. */
 uint64_t learner_thread_trim_seq(struct learner_thread *thread);
 /* Versions below this number are needed by nobody but checkpoints. */

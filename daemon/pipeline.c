@@ -25,6 +25,7 @@
 
 #define FEED_AT_ONCE       256
 #define IDLE_WAIT_MS       20
+#define RATES_LONG_US      INT64_C(3000000)
 #define RATES_EVERY_US     1000000
 #define SHOW_EVERY_US      500000
 #define DISK_WAIT_US       500000
@@ -65,12 +66,20 @@ static bool batch_due(const struct core *core, int64_t now_us) {
            state->seq > state->batch_end;
 }
 
+/* Asked after a batch was learned, at most once a second; a batch that takes long is asked about
+ * too. */
 static struct core_rates next_rates(struct core *core, int64_t now_us) {
     const struct core_state *state = engine_state(core->engine);
-    if (now_us - core->rates_us < RATES_EVERY_US) { return state->rates; }
+    uint64_t learned = learner_thread_seq(core->learner);
+    int64_t passed_us = now_us - core->rates_us;
+    int64_t due_us = learned != core->rates_seq ? RATES_EVERY_US : RATES_LONG_US;
+    if (passed_us < due_us) { return state->rates; }
+    int64_t busy_us = learner_thread_busy_us(core->learner);
+    struct rates_load load = {.backlog = state->seq - learned,
+                              .busy = (double)(busy_us - core->rates_busy_us) / (double)passed_us};
     core->rates_us = now_us;
-    struct rates_load load = {.backlog = state->seq - learner_thread_seq(core->learner),
-                              .queued = ring_usage(core->ring).messages};
+    core->rates_seq = learned;
+    core->rates_busy_us = busy_us;
     return rates_next(&core->settings, &state->rates, &load);
 }
 
@@ -100,7 +109,8 @@ static bool disk_has_room(struct core *core) {
     } else if (!room) {
         char words[SHARED_STATE_TEXT_BYTES];
         (void)snprintf(words, sizeof(words), /* a long path is cut */
-                       "disk full: %" PRIu64 " bytes free on '%.100s', [state] free_min is %" PRId64,
+                       "disk full: %" PRIu64
+                       " bytes free on '%.100s', [state] free_min is %" PRId64,
                        free_bytes, core->path, core->settings.state_free_min);
         core_note_full(core, words);
     }
@@ -112,8 +122,8 @@ static bool disk_has_room(struct core *core) {
 static enum status follow_with_state(struct core *core, struct error *err) {
     for (;;) {
         enum status status = stage_commit(core->stage, err);
-        bool full = status == STATUS_IO &&
-                    (!disk_has_room(core) || strstr(err->text, "disk full") != NULL);
+        bool full =
+            status == STATUS_IO && (!disk_has_room(core) || strstr(err->text, "disk full") != NULL);
         if (!(full || status == STATUS_AGAIN) || !core_wait(core)) { return status; }
         if (full) { core_note_full(core, err->text); }
         clock_sleep_us(DISK_WAIT_US);

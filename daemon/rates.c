@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * rates.c - multiplicative decrease under load, gentle increase without.
+ * rates.c - by the learner's backlog, and without one by its busy share.
  *
  * Why it exists: nobody knows in advance how many events a second a device can train on; the
  * backlog of the learner tells.
@@ -15,6 +15,10 @@
 #define DECREASE       0.7
 #define FAST_DECREASE  0.9 /* slowly: a burst is waited out by what the ring holds back */
 #define INCREASE       1.15
+#define INCREASE_MAX   1.3
+#define BUSY_WANTED    0.85 /* share of the time the learner is to work */
+#define BUSY_TOO_MUCH  0.95
+#define BUSY_DECREASE  0.85
 #define BUSY_BATCHES   4 /* behind by more: too much */
 #define CALM_BATCHES   2 /* behind by less: there is time */
 
@@ -33,6 +37,15 @@ static double towards(double value, double factor, double minimum, double maximu
     value *= factor;
     if (value < minimum) { value = minimum; }
     return value > maximum ? maximum : value;
+}
+
+/* Without a backlog the learner's busy share of the time decides: up in proportion to what is left,
+ * down a little when nothing is. The backlog alone would tell too late: rows already marked take
+ * seconds, and the rate swung between a quarter and nothing. */
+static double by_business(double busy) {
+    if (busy > BUSY_TOO_MUCH) { return BUSY_DECREASE; }
+    if (busy * INCREASE_MAX < BUSY_WANTED) { return INCREASE_MAX; }
+    return BUSY_WANTED / busy;
 }
 
 struct core_rates rates_next(const struct settings *settings, const struct core_rates *now,
@@ -59,9 +72,11 @@ struct core_rates rates_next(const struct settings *settings, const struct core_
         if (now->eval_lm_rate <= eval_min || far_behind) {
             next.lm_rate = towards(now->lm_rate, DECREASE, lm_min, lm_max);
         }
-    } else if (load->backlog < CALM_BATCHES * batch) {
-        next.lm_rate = towards(now->lm_rate, INCREASE, lm_min, lm_max);
-        next.eval_lm_rate = towards(now->eval_lm_rate, INCREASE, eval_min, eval_max);
+    } else if (load->backlog < CALM_BATCHES * batch && now->fast_share >= fast_max) {
+        next.lm_rate = towards(now->lm_rate, by_business(load->busy), lm_min, lm_max);
+        if (load->busy < BUSY_WANTED) {
+            next.eval_lm_rate = towards(now->eval_lm_rate, INCREASE, eval_min, eval_max);
+        }
     }
     return next;
 }

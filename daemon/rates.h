@@ -16,13 +16,13 @@
 
 struct rates_load {
     uint64_t backlog; /* rows the learner is behind */
-    uint64_t queued;  /* records waiting in the ring */
+    double busy;      /* share of the last seconds in which the learner worked, 0..1 */
 };
 
 /* The rates a new shard begins with: the language model starts low and grows while there is
  * time. */
 struct core_rates rates_first(const struct settings *settings);
-/* The next rates, to be asked once a second. */
+/* The next rates, to be asked when the learner has learned a batch, at most once a second. */
 struct core_rates rates_next(const struct settings *settings, const struct core_rates *now,
                              const struct rates_load *load);
 

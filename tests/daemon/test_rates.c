@@ -94,6 +94,20 @@ static void between_busy_and_calm_nothing_moves(void **state) {
     assert_memory_equal(&next, &rates, sizeof next);
 }
 
+static void without_a_backlog_the_busy_share_decides(void **state) {
+    const struct settings *s = *state;
+    struct core_rates rates = {0.1, s->eval_rate, s->eval_lm_rate, s->predict_fast_share};
+    struct rates_load idle = {.busy = 0.2}, half = {.busy = 0.8}, full = {.busy = 1.0};
+
+    struct core_rates more = rates_next(s, &rates, &idle);
+    struct core_rates little = rates_next(s, &rates, &half);
+    struct core_rates less = rates_next(s, &rates, &full);
+
+    assert_true(more.lm_rate > little.lm_rate && little.lm_rate > rates.lm_rate);
+    assert_true(more.lm_rate < 2 * rates.lm_rate); /* one batch is a small sample */
+    assert_true(less.lm_rate < rates.lm_rate && less.lm_rate > 0.5 * rates.lm_rate);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_new_shard_begins_low_and_grows_to_the_maximum, setup,
@@ -103,6 +117,7 @@ int main(void) {
             evaluation_gives_way_before_training_and_training_before_the_fast_tier, setup,
             teardown),
         cmocka_unit_test_setup_teardown(recovery_goes_the_other_way_round, setup, teardown),
+        cmocka_unit_test_setup_teardown(without_a_backlog_the_busy_share_decides, setup, teardown),
         cmocka_unit_test_setup_teardown(between_busy_and_calm_nothing_moves, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
