@@ -170,7 +170,7 @@ static enum status each_visit(struct each *each, struct error *err) {
     return STATUS_OK;
 }
 
-/* One read and the visits of what it brought. NOT_FOUND: it began too late, or an epoch is missing. */
+/* One read and the visits of what it brought. NOT_FOUND: it began too late, or an epoch is gone. */
 static enum status each_batch(struct stream *stream, int32_t shard, struct each *each,
                               int64_t first, int64_t tail_offset, struct error *err) {
     each->wanted = each->next;
