@@ -88,7 +88,10 @@ void core_note_full(void *core, const char *words);
 MUST_CHECK enum status core_start(struct core *core, struct error *err);
 
 /* core_versions.c */
-/* pipeline.c: what a language-model score of `count` users took. */
+/* core_score.c */
+/* Sets the language-model users of the next groups (recorded mode). */
+void core_score_choose(struct core *core);
+/* What a language-model score of `count` users took. */
 void core_score_spent(struct core *core, int count, int64_t spent_us);
 /* engine_doors.version and .score */
 struct version *core_version_door(void *core, uint64_t number);

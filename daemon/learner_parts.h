@@ -82,6 +82,12 @@ MUST_CHECK enum status learner_parts_open(struct learner_thread *t, struct error
 MUST_CHECK enum status learner_parts_keep_profile(struct learner_thread *t, struct error *err);
 void learner_parts_close(struct learner_thread *t);
 
+/* learner_jobs.c */
+/* Does the job that waits, if any. Called with the lock free. */
+void learner_serve_job(struct learner_thread *t);
+/* Waits on a condition with the lock held; the caller looks again either way. */
+void learner_wait_us(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t us);
+
 /* learner_keep.c */
 /* Makes the version with this number from the learner's state, publishes its folder and returns it;
  * a folder that is there already is compared. */

@@ -22,119 +22,8 @@
 #include "base/memory.h"
 #include "daemon/learner_parts.h"
 
-#define IDLE_WAIT_US   100000
-#define ANSWER_WAIT_US 200000
-
-static void wait_us(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t us) {
-    struct timespec until;
-    (void)clock_gettime(CLOCK_MONOTONIC, &until); /* cannot fail with these arguments */
-    int64_t ns = until.tv_nsec + us * 1000;
-    until.tv_sec += ns / 1000000000;
-    until.tv_nsec = ns % 1000000000;
-    (void)pthread_cond_timedwait(condition, lock, &until); /* the caller looks again either way */
-}
-
-/* ---- jobs ---- */
-
-/* Between batches the reader is at rest; within one it must stay where it is. */
-static enum status load_version(struct learner_thread *t, uint64_t number,
-                                struct version **ret_version, struct error *err) {
-    if (!t->in_batch) {
-        enum status status = store_reader_renew(t->reader, err);
-        if (status != STATUS_OK) { return status; }
-    }
-    return learner_keep_load(t, number, ret_version, err);
-}
-
-/* Does the job that waits, if any. Called with the lock free. */
-static void serve_job(struct learner_thread *t) {
-    pthread_mutex_lock(&t->lock);
-    enum learner_job job = t->job_done ? JOB_NONE : t->job;
-    pthread_mutex_unlock(&t->lock);
-    if (job == JOB_NONE) { return; }
-
-    struct error err = {0};
-    enum status status;
-    struct version *version = NULL;
-    if (job == JOB_LOAD) {
-        status = load_version(t, t->job_number, &version, &err);
-    } else {
-        status = learner_score_items(t->learner, t->job_version, t->job_requests, t->job_count,
-                                     t->job_logprobs, &err);
-    }
-    pthread_mutex_lock(&t->lock);
-    if (job == JOB_LOAD) { t->job_version = version; }
-    t->job_status = status;
-    t->job_error = err;
-    t->job_done = true;
-    pthread_cond_broadcast(&t->answer);
-    pthread_mutex_unlock(&t->lock);
-}
-
-/* Between micro-batches. */
-static void beat(void *context) {
-    struct learner_thread *t = context;
-    shared_beat(t->shared, THREAD_LEARNER);
-    serve_job(t);
-}
-
-/* thread: core. Waits for the job it has set; lock held on entry and exit. */
-static enum status await_job(struct learner_thread *t, bool (*wait)(void *), void *wait_context,
-                             struct error *err) {
-    pthread_cond_signal(&t->wake);
-    while (!t->job_done && !t->failed && !t->stopping) {
-        wait_us(&t->answer, &t->lock, ANSWER_WAIT_US);
-        pthread_mutex_unlock(&t->lock);
-        bool go_on = wait(wait_context);
-        pthread_mutex_lock(&t->lock);
-        /* The learner may be reading the request: it must be left in place until it is done. */
-        if (!go_on && t->job == JOB_NONE) { break; }
-    }
-    if (!t->job_done) {
-        t->job = JOB_NONE;
-        if (t->failed) {
-            *err = t->failure;
-            return t->failure.code;
-        }
-        return error_set(err, STATUS_AGAIN, "the learner is stopping");
-    }
-    t->job = JOB_NONE;
-    t->job_done = false;
-    if (t->job_status != STATUS_OK) { *err = t->job_error; }
-    return t->job_status;
-}
-
-enum status learner_thread_load(struct learner_thread *t, uint64_t number, bool (*wait)(void *),
-                                void *wait_context, struct version **ret_version,
-                                struct error *err) {
-    pthread_mutex_lock(&t->lock);
-    assert(t->job == JOB_NONE);
-    t->job_number = number;
-    t->job_version = NULL;
-    t->job_done = false;
-    t->job = JOB_LOAD;
-    enum status status = await_job(t, wait, wait_context, err);
-    if (status == STATUS_OK) { *ret_version = t->job_version; }
-    pthread_mutex_unlock(&t->lock);
-    return status;
-}
-
-enum status learner_thread_score(struct learner_thread *t, struct version *version,
-                                 const struct score_request *requests, int count,
-                                 bool (*wait)(void *), void *wait_context, float *ret_logprobs,
-                                 struct error *err) {
-    pthread_mutex_lock(&t->lock);
-    assert(t->job == JOB_NONE);
-    t->job_version = version;
-    t->job_requests = requests;
-    t->job_count = count;
-    t->job_logprobs = ret_logprobs;
-    t->job_done = false;
-    t->job = JOB_SCORE;
-    enum status status = await_job(t, wait, wait_context, err);
-    pthread_mutex_unlock(&t->lock);
-    return status;
-}
+#define IDLE_WAIT_US 100000
+#define OPEN_WAIT_US 200000
 
 /* ---- what the core asks ---- */
 
@@ -201,11 +90,18 @@ bool learner_thread_take(struct learner_thread *t, struct learner_delivery *ret_
     return some;
 }
 
+/* Between micro-batches. */
+static void beat(void *context) {
+    struct learner_thread *t = context;
+    shared_beat(t->shared, THREAD_LEARNER);
+    learner_serve_job(t);
+}
+
 /* Waits for room: in strict mode the core stops at A_v, so the list drains. */
 static void deliver(struct learner_thread *t, const struct learner_delivery *delivery) {
     pthread_mutex_lock(&t->lock);
     while (t->delivery_count == DELIVERIES_MAX && !t->stopping) {
-        wait_us(&t->wake, &t->lock, IDLE_WAIT_US);
+        learner_wait_us(&t->wake, &t->lock, IDLE_WAIT_US);
         pthread_mutex_unlock(&t->lock);
         beat(t);
         pthread_mutex_lock(&t->lock);
@@ -419,7 +315,7 @@ static enum status learn(struct learner_thread *t, uint64_t reach, bool *ret_idl
 static enum status loop(struct learner_thread *t, struct error *err) {
     for (;;) {
         shared_beat(t->shared, THREAD_LEARNER);
-        serve_job(t);
+        learner_serve_job(t);
         pthread_mutex_lock(&t->lock);
         bool stopping = t->stopping;
         uint64_t reach = t->reach;
@@ -436,7 +332,7 @@ static enum status loop(struct learner_thread *t, struct error *err) {
         store_reader_reset(t->reader);
         pthread_mutex_lock(&t->lock);
         if (!t->stopping && t->reach == reach && (t->job == JOB_NONE || t->job_done)) {
-            wait_us(&t->wake, &t->lock, IDLE_WAIT_US);
+            learner_wait_us(&t->wake, &t->lock, IDLE_WAIT_US);
         }
         pthread_mutex_unlock(&t->lock);
     }
@@ -536,7 +432,7 @@ enum status learner_thread_wait_open(struct learner_thread *t, bool (*wait)(void
     enum status status = STATUS_OK;
     pthread_mutex_lock(&t->lock);
     while (!t->opened && !t->failed && status == STATUS_OK) {
-        wait_us(&t->answer, &t->lock, ANSWER_WAIT_US);
+        learner_wait_us(&t->answer, &t->lock, OPEN_WAIT_US);
         pthread_mutex_unlock(&t->lock);
         if (!wait(wait_context)) { status = error_set(err, STATUS_AGAIN, "stopped while opening"); }
         pthread_mutex_lock(&t->lock);

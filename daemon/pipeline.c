@@ -23,17 +23,14 @@
 #include "daemon/operators.h"
 #include "daemon/rates.h"
 
-#define FEED_AT_ONCE       256
-#define IDLE_WAIT_MS       20
-#define RATES_LONG_US      INT64_C(3000000)
-#define RATES_EVERY_US     1000000
-#define SHOW_EVERY_US      500000
-#define DISK_WAIT_US       500000
-#define FIRST_INTERVAL_US  INT64_C(1000000)
-#define SCORE_SHARE        0.3 /* of the time, for language-model scores of predictions */
-#define SCORE_SHARE_BEHIND 0.1 /* while the learner is behind by more than so many batches: */
-#define SCORE_CALM_BATCHES 2
-#define VERSIONS_WAITING   2 /* marked and not delivered: no further mark by the timer */
+#define FEED_AT_ONCE      256
+#define IDLE_WAIT_MS      20
+#define RATES_LONG_US     INT64_C(3000000)
+#define RATES_EVERY_US    1000000
+#define SHOW_EVERY_US     500000
+#define DISK_WAIT_US      500000
+#define FIRST_INTERVAL_US INT64_C(1000000)
+#define VERSIONS_WAITING  2 /* marked and not delivered: no further mark by the timer */
 
 static bool heartbeat_due(const struct core *core, int64_t now_us) {
     return now_us - core->heartbeat_us >= core->settings.epoch_heartbeat;
@@ -193,40 +190,6 @@ static bool close_is_due(struct core *core) {
 
 /* ---- feeding ---- */
 
-void core_score_spent(struct core *core, int count, int64_t spent_us) {
-    double user_us = (double)spent_us / count;
-    core->lm_user_us = core->lm_user_us > 0 ? 0.8 * core->lm_user_us + 0.2 * user_us : user_us;
-    core->lm_credit_us -= (double)spent_us;
-}
-
-/* The language model's share of time that goes to scores; less while the learner is behind. */
-static double score_share(const struct core *core) {
-    uint64_t backlog = engine_state(core->engine)->seq - learner_thread_seq(core->learner);
-    bool behind = backlog > SCORE_CALM_BATCHES * (uint64_t)core->settings.train_batch_events;
-    return behind ? SCORE_SHARE_BEHIND : SCORE_SHARE;
-}
-
-/* Language-model users the next group may have: what budget and credit allow at the measured cost,
- * none while records queue up. Recorded, so replay does the same. */
-static void choose_lm_users(struct core *core) {
-    if (core->settings.engine_strict) { return; }
-    int64_t now_us = clock_monotonic_us();
-    double budget_us = (double)core->settings.predict_lm_budget;
-    core->lm_credit_us += score_share(core) * (double)(now_us - core->lm_credit_at_us);
-    core->lm_credit_at_us = now_us;
-    if (core->lm_credit_us > budget_us) { core->lm_credit_us = budget_us; }
-
-    int64_t users = core->settings.predict_lm_users;
-    if (core->lm_user_us > 0) {
-        double affordable = core->lm_credit_us / core->lm_user_us;
-        if (affordable < (double)users) { users = affordable > 0 ? (int64_t)affordable : 0; }
-    }
-    if (ring_usage(core->ring).messages > (size_t)core->settings.predict_group_events * 16) {
-        users = 0;
-    }
-    engine_set_lm_users(core->engine, (int)users);
-}
-
 /* True when the learner is too far behind to consume more (recorded mode; strict waits at A_v). */
 static bool learner_is_behind(const struct core *core) {
     uint64_t seq = engine_state(core->engine)->seq;
@@ -255,7 +218,7 @@ static bool feeding_rests(const struct core *core) {
 
 static enum status feed(struct core *core, bool *ret_close, struct error *err) {
     for (int i = 0; i < FEED_AT_ONCE; i++) {
-        if (engine_at_boundary(core->engine)) { choose_lm_users(core); }
+        if (engine_at_boundary(core->engine)) { core_score_choose(core); }
         if (feeding_rests(core)) { return STATUS_OK; }
         size_t size;
         const void *message = ring_peek(core->ring, &size);
