@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# movielens.sh - the whole of a RecBole stream through the daemon, on the embedded stream: time until
-# all is committed and learned, the prequential table, memory, processor time, sizes, the audit.
+# movielens.sh - the whole of a RecBole stream through the daemon, embedded: time until
+# all is committed and learned, the prequential table, memory, processor time, sizes, audit.
 #
 #   ops/bench/movielens.sh BUILD FILE.inter [--rate N] [SECTION.KEY=VALUE ...]
 #
