@@ -15,8 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "daemon/learner_parts.h"
+
+#define ROOM_BYTES_MIN (1024u * 1024u) /* a full disk has less, whatever free_min says */
+#define ROOM_WAIT_US   500000
 
 static enum status folder_path(const struct learner_thread *t, const char *kind, uint64_t number,
                                const char *suffix, char path[FILE_PATH_BYTES_MAX],
@@ -98,6 +102,27 @@ enum status learner_keep_prepare(struct learner_thread *t, struct error *err) {
     return STATUS_OK;
 }
 
+/* ---- a full disk ---- */
+
+/* True when the failure is a full disk and it is worth asking again: a moment has passed and the
+ * learner is not to stop. What was half written is removed by the next try. */
+static bool wait_for_room(struct learner_thread *t, enum status status, const struct error *err,
+                          bool *told) {
+    uint64_t free_bytes = UINT64_MAX, wanted = (uint64_t)t->settings->state_free_min;
+    struct error ignored;
+    if (status != STATUS_IO) { return false; }
+    if (dir_free_bytes(t->state_path, &free_bytes, &ignored) != STATUS_OK) { return false; }
+    if (free_bytes >= (wanted > ROOM_BYTES_MIN ? wanted : ROOM_BYTES_MIN)) { return false; }
+    if (!*told) { LOG_ERROR("%s: the learner waits until there is room", err->text); }
+    *told = true;
+    shared_beat(t->shared, THREAD_LEARNER);
+    clock_sleep_us(ROOM_WAIT_US);
+    pthread_mutex_lock(&t->lock);
+    bool stopping = t->stopping;
+    pthread_mutex_unlock(&t->lock);
+    return !stopping;
+}
+
 /* ---- versions ---- */
 
 enum status learner_keep_load(struct learner_thread *t, uint64_t number,
@@ -135,8 +160,8 @@ static enum status compare_held(struct learner_thread *t, uint64_t number, const
     return STATUS_OK;
 }
 
-enum status learner_keep_version(struct learner_thread *t, uint64_t number,
-                                 struct version **ret_version, struct error *err) {
+static enum status try_version(struct learner_thread *t, uint64_t number,
+                               struct version **ret_version, struct error *err) {
     char path[FILE_PATH_BYTES_MAX], temporary[FILE_PATH_BYTES_MAX];
     enum status status = folder_path(t, "versions", number, "", path, err);
     if (status == STATUS_OK) {
@@ -160,6 +185,15 @@ enum status learner_keep_version(struct learner_thread *t, uint64_t number,
     }
     *ret_version = version;
     return STATUS_OK;
+}
+
+enum status learner_keep_version(struct learner_thread *t, uint64_t number,
+                                 struct version **ret_version, struct error *err) {
+    bool told = false;
+    for (;;) {
+        enum status status = try_version(t, number, ret_version, err);
+        if (!wait_for_room(t, status, err, &told)) { return status; }
+    }
 }
 
 /* ---- checkpoints ---- */
@@ -199,7 +233,7 @@ static enum status trim_checkpoints(struct learner_thread *t, struct error *err)
     return STATUS_OK;
 }
 
-enum status learner_keep_checkpoint(struct learner_thread *t, struct error *err) {
+static enum status try_checkpoint(struct learner_thread *t, struct error *err) {
     uint64_t seq = learner_seq(t->learner);
     char path[FILE_PATH_BYTES_MAX], temporary[FILE_PATH_BYTES_MAX];
     enum status status = folder_path(t, "checkpoints", seq, "", path, err);
@@ -243,6 +277,14 @@ static enum status drop_checkpoints_ahead(struct learner_thread *t, struct folde
         list->count--;
     }
     return STATUS_OK;
+}
+
+enum status learner_keep_checkpoint(struct learner_thread *t, struct error *err) {
+    bool told = false;
+    for (;;) {
+        enum status status = try_checkpoint(t, err);
+        if (!wait_for_room(t, status, err, &told)) { return status; }
+    }
 }
 
 enum status learner_keep_restore(struct learner_thread *t, struct error *err) {
