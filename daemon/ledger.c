@@ -144,7 +144,8 @@ static enum status each_sink(void *context, const struct stream_record *record, 
     each->wanted++;
     each->from = record->offset + 1;
     each->enough = each->count == EACH_RECORDS;
-    return each->enough ? STATUS_AGAIN : STATUS_OK;
+    if (!each->enough) { return STATUS_OK; }
+    return error_set(err, STATUS_AGAIN, "%d ledger records are enough for now", EACH_RECORDS);
 }
 
 static enum status each_visit(struct each *each, struct error *err) {

@@ -255,6 +255,8 @@ static enum status memory_read(struct stream *s, enum stream_topic topic, int32_
     }
     for (int64_t o = first; status == STATUS_OK && o <= last && o < p->end; o++) {
         status = sink(context, &p->records[o - p->first].record, err);
+        /* As Kafka's stream does: a sink that ends a read must have said why. */
+        if (status != STATUS_OK) { (void)error_wrap(err, "record %lld", (long long)o); }
     }
     pthread_mutex_unlock(&broker->lock);
     return status;
