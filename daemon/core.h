@@ -22,7 +22,15 @@ struct core_metrics {
     struct metric *applied, *duplicate, *dead, *filtered;
     struct metric *prediction_age, *commit_time, *trained_rows, *trained_tokens;
     struct metric *in_force, *lag, *queued_max, *lmdb_used;
+    struct metric *train_age, *rejected, *version_age;
 };
+
+/* When an epoch's oldest record arrived, kept until the learner is past the epoch. */
+struct core_arrival {
+    uint64_t seq_hi;
+    int64_t arrived_us;
+};
+#define CORE_ARRIVALS_MAX 256 /* epochs behind; older ones are not observed */
 
 struct core {
     struct shared *shared;
@@ -59,6 +67,10 @@ struct core {
     uint64_t batch_end_seen, version_seq_seen;
     int64_t oldest_arrival_us;
     uint64_t shown_seq;
+    struct core_arrival arrivals[CORE_ARRIVALS_MAX];
+    int arrival_count;
+    int64_t in_force_us; /* when the version in force became it */
+    uint64_t in_force_seen;
     uint64_t predictions; /* committed by this process */
     double lm_user_us;    /* measured time of one user's language-model score */
     double lm_credit_us;  /* time that scoring may take now */

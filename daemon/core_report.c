@@ -36,6 +36,13 @@ enum status core_report_init(struct core *core, struct error *err) {
          &m->prediction_age},
         {METRIC_HISTOGRAM, "ilorad_epoch_commit_seconds", "",
          "Stream transaction and LMDB transaction of an epoch.", &m->commit_time},
+        {METRIC_HISTOGRAM, "ilorad_event_to_train_seconds", "",
+         "From the arrival of an epoch's oldest record until the learner is past the epoch.",
+         &m->train_age},
+        {METRIC_COUNTER, "ilorad_publish_rejected_total", "", "Versions announced as rejected.",
+         &m->rejected},
+        {METRIC_GAUGE, "ilorad_snapshot_age_seconds", "",
+         "Since the version in force became it, in this process.", &m->version_age},
         {METRIC_GAUGE, "ilorad_snapshot_version", "", "Version in force.", &m->in_force},
         {METRIC_GAUGE, "ilorad_consumer_lag", "", "Records between positions and ends.", &m->lag},
         {METRIC_GAUGE, "ilorad_ring_records_max", "", "Most records the ring ever held.",
@@ -57,6 +64,43 @@ enum status core_report_init(struct core *core, struct error *err) {
     return STATUS_OK;
 }
 
+/* Dead letters by reason; the word is the first header of each. */
+static void count_dead_letters(struct core *core, const struct epoch *epoch) {
+    for (int i = 0; i < epoch->output_count; i++) {
+        if (epoch->outputs[i].topic != STREAM_DLQ) { continue; }
+        struct stream_header headers[STREAM_HEADERS_MAX];
+        struct stream_output output;
+        epoch_output_get(epoch, i, headers, &output);
+        char label[64];
+        (void)snprintf(label, sizeof(label), "reason=\"%.*s\"", SPAN_ARG(headers[0].value));
+        struct metric *metric;
+        struct error err;
+        if (metrics_add(shared_metrics(core->shared), METRIC_COUNTER, "ilorad_dlq_total", label,
+                        "Dead letters by reason.", NULL, 0, &metric, &err) == STATUS_OK) {
+            metric_add(metric, 1);
+        }
+    }
+}
+
+/* Remembers when an epoch arrived, and observes those the learner is past. */
+static void note_arrivals(struct core *core) {
+    uint64_t learned = learner_thread_seq(core->learner);
+    int64_t now_us = clock_monotonic_us();
+    int past = 0;
+    while (past < core->arrival_count && core->arrivals[past].seq_hi <= learned) {
+        metric_observe(core->metrics.train_age,
+                       (double)(now_us - core->arrivals[past].arrived_us) * 1e-6);
+        past++;
+    }
+    core->arrival_count -= past;
+    memmove(core->arrivals, core->arrivals + past,
+            (size_t)core->arrival_count * sizeof(core->arrivals[0]));
+    uint64_t seq = engine_state(core->engine)->seq;
+    if (core->oldest_arrival_us == 0 || core->arrival_count == CORE_ARRIVALS_MAX) { return; }
+    core->arrivals[core->arrival_count++] =
+        (struct core_arrival){.seq_hi = seq, .arrived_us = core->oldest_arrival_us};
+}
+
 void core_report_epoch(struct core *core, int64_t began_us) {
     const struct core_metrics *m = &core->metrics;
     const struct epoch *epoch = engine_epoch(core->engine);
@@ -65,6 +109,11 @@ void core_report_epoch(struct core *core, int64_t began_us) {
     metric_add(m->dead, (double)epoch->dead);
     metric_add(m->filtered, (double)epoch->filtered);
     core->predictions += epoch->predictions;
+    for (int i = 0; i < epoch->announced_count; i++) {
+        metric_add(m->rejected, epoch->announced[i].rejected ? 1 : 0);
+    }
+    if (epoch->dead_letters > 0) { count_dead_letters(core, epoch); }
+    note_arrivals(core);
     int64_t now_us = clock_monotonic_us();
     metric_observe(m->commit_time, (double)(now_us - began_us) * 1e-6);
     if (core->oldest_arrival_us > 0) {
@@ -127,6 +176,11 @@ void core_report_show(struct core *core, int64_t now_us) {
     if (store_usage(core->store, &show.usage, &err) != STATUS_OK) { show.usage.used_bytes = 0; }
     if (dir_free_bytes(core->path, &show.disk_free, &err) != STATUS_OK) { show.disk_free = 0; }
     shared_picture_update(core->shared, paint, &show);
+    if (core->in_force_us == 0 || state->in_force != core->in_force_seen) {
+        core->in_force_us = now_us;
+        core->in_force_seen = state->in_force;
+    }
+    metric_set(core->metrics.version_age, (double)(now_us - core->in_force_us) * 1e-6);
     metric_set(core->metrics.in_force, (double)state->in_force);
     metric_set(core->metrics.lag, (double)show.lag);
     metric_set(core->metrics.queued_max, (double)ring_usage(core->ring).messages_max);

@@ -50,6 +50,8 @@ static const struct series table[] = {
      PICTURE(fast_share)},
     {METRIC_GAUGE, "ilorad_rate", "what=\"lm_evaluation\"", rate_help, VALUE_REAL,
      PICTURE(eval_lm_rate)},
+    {METRIC_COUNTER, "ilorad_train_steps_total", "", "Optimiser steps of the language model.",
+     VALUE_U64, PICTURE(lm_steps)},
     {METRIC_GAUGE, "ilorad_train_loss", "model=\"ilora\"", "Loss of the last batch.", VALUE_REAL,
      PICTURE(lm_loss)},
     {METRIC_GAUGE, "ilorad_train_loss", "model=\"sasrec\"", "Loss of the last batch.", VALUE_REAL,

@@ -46,7 +46,7 @@ struct learner_thread {
     uint64_t version_obeyed; /* last version whose mark was obeyed, rejected ones too */
     int versions_since_checkpoint;
     bool in_batch; /* a job that comes now must leave the reader alone */
-    uint64_t lm_rows, lm_tokens;
+    uint64_t lm_rows, lm_tokens, lm_steps;
 
     /* under lock */
     pthread_mutex_t lock;

@@ -239,6 +239,7 @@ static void show_batch(void *context, struct shared_picture *picture) {
     show_learned(t, picture);
     picture->lm_rows = t->lm_rows;
     picture->lm_tokens = t->lm_tokens;
+    picture->lm_steps = t->lm_steps;
     picture->sasrec_loss = stats->sasrec.loss;
     if (stats->lm_rows > 0) {
         picture->lm_loss = stats->lm.item_loss + stats->lm.title_loss;
@@ -299,6 +300,7 @@ static enum status learn(struct learner_thread *t, uint64_t reach, bool *ret_idl
                           t->rows[count - 1].seq);
     }
     t->lm_rows += (uint64_t)stats.lm_rows;
+    t->lm_steps += stats.lm_rows > 0 && !stats.lm.discarded;
     t->lm_tokens += (uint64_t)stats.lm_tokens;
     status = obey_marks(t, &t->rows[count - 1], err);
     if (status != STATUS_OK) { return status; }

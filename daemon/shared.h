@@ -36,6 +36,7 @@ struct shared_picture {
     double events_per_second; /* over the last seconds */
     double lm_rate, fast_share, eval_lm_rate;
     uint64_t lm_rows, lm_tokens; /* trained so far by this process */
+    uint64_t lm_steps;           /* optimiser steps of the language model, by this process */
     double lm_loss, sasrec_loss; /* of the last batch */
     double expert_weight[16];
     int experts;
