@@ -17,6 +17,9 @@
 #include "daemon/engine_parts.h"
 
 #define CHUNK_BYTES 900000u
+/* Records get the broker's time. Event time is in the value: as a record's timestamp it would be what
+ * retention goes by, and predictions about an imported history would be deleted within minutes. */
+#define NO_TIMESTAMP (-1)
 
 static enum output_format output_format(const struct engine *engine) {
     return engine->doors.settings->output_format == 0 ? OUTPUT_PROTOBUF : OUTPUT_JSON;
@@ -65,7 +68,7 @@ enum status publish_prediction(struct engine *engine, const struct group_user *u
     buffer_reset(&engine->message);
     status = outbound_prediction(&record, output_format(engine), &engine->message);
     if (status != STATUS_OK) { return error_set(err, status, "encoding a prediction"); }
-    status = epoch_output_add(&engine->epoch, STREAM_PREDICTIONS, -1, user->time_ms, user->user,
+    status = epoch_output_add(&engine->epoch, STREAM_PREDICTIONS, -1, NO_TIMESTAMP, user->user,
                               buffer_span(&engine->message), err);
     if (status != STATUS_OK) { return status; }
     engine->epoch.predictions++;
@@ -79,7 +82,7 @@ enum status publish_dead_letter(struct engine *engine, const struct stream_recor
     int offset_size = snprintf(offset, sizeof(offset), "%" PRId64, record->offset);
     /* Which partition: the source's number; the stream wraps it to the count there is. */
     enum status status = epoch_output_add(&engine->epoch, STREAM_DLQ, record->partition,
-                                          record->timestamp_ms, record->key, record->value, err);
+                                          NO_TIMESTAMP, record->key, record->value, err);
     if (status != STATUS_OK) { return status; }
     const char *topic = engine_topic_name(engine, (int)record->topic);
     const struct stream_header headers[] = {
