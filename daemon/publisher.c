@@ -17,8 +17,8 @@
 #include "daemon/engine_parts.h"
 
 #define CHUNK_BYTES 900000u
-/* Records get the broker's time. Event time is in the value: as a record's timestamp it would be what
- * retention goes by, and predictions about an imported history would be deleted within minutes. */
+/* Records get the broker's time. Event time is in the value: as a record's timestamp it would be
+ * what retention goes by, and predictions about an old event would be deleted within minutes. */
 #define NO_TIMESTAMP (-1)
 
 static enum output_format output_format(const struct engine *engine) {
