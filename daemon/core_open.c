@@ -156,14 +156,9 @@ enum status core_open_stream(struct core *core, struct error *err) {
 
 /* ---- what the engine needs ---- */
 
-static void field_name(const struct settings *s, const char *key, char name[64]) {
-    name[0] = '\0';
-    for (int i = 0; i < s->extras.count; i++) {
-        const struct config_extra *extra = &s->extras.items[i];
-        if (strcmp(extra->section, "events") == 0 && strcmp(extra->key, key) == 0) {
-            (void)snprintf(name, 64, "%.63s", extra->value); /* longer names do not occur in JSON */
-        }
-    }
+/* A further name of a field in JSON; longer ones do not occur there. */
+static void take_field_name(const struct settings *s, const char *field, char name[64]) {
+    (void)snprintf(name, 64, "%.63s", settings_field_name(s, field));
 }
 
 enum status core_open_engine_parts(struct core *core, struct error *err) {
@@ -171,10 +166,10 @@ enum status core_open_engine_parts(struct core *core, struct error *err) {
     struct inbound_settings inbound = {.format = (enum inbound_format)s->events_format,
                                        .timestamp_unit =
                                            (enum timestamp_unit)s->events_timestamp_unit};
-    field_name(s, "field.title", inbound.title_field);
-    field_name(s, "field.user", inbound.user_field);
-    field_name(s, "field.item", inbound.item_field);
-    field_name(s, "field.timestamp", inbound.time_field);
+    take_field_name(s, "title", inbound.title_field);
+    take_field_name(s, "user", inbound.user_field);
+    take_field_name(s, "item", inbound.item_field);
+    take_field_name(s, "time", inbound.time_field);
     enum status status = inbound_init(&inbound, &core->inbound, err);
     if (status != STATUS_OK) { return status; }
     status = backend_cpu_new(1, &core->backend, err);

@@ -217,12 +217,11 @@ static enum status compare_with_ledger(struct start *start, struct error *err) {
 /* The token must name the tail, or be gone (offsets expire; the tail is the authority). */
 static enum status check_token(struct start *start, struct error *err) {
     struct core *core = start->core;
-    struct core_state *scratch = &start->state;
-    struct stream_position *positions = scratch->positions;
-    struct core_state copy;
+    struct core_state copy; /* of the positions alone: committed() overwrites them */
     enum status status = core_state_init(&copy, start->partitions, err);
     if (status != STATUS_OK) { return status; }
-    memcpy(copy.positions, positions, (size_t)copy.position_count * sizeof(*positions));
+    memcpy(copy.positions, start->state.positions,
+           (size_t)copy.position_count * sizeof(*copy.positions));
     status = core->stream->ops->committed(core->stream, copy.positions, copy.position_count,
                                           start->token, err);
     core_state_free(&copy);
