@@ -354,10 +354,18 @@ static rd_kafka_error_t *commit_transaction(struct kafka_producer *producer,
     return rd_kafka_commit_transaction(producer->handle, -1); /* the transaction's own time-out */
 }
 
+/* The broker refuses to end a transaction it has not heard of: an abort may overtake the request
+ * that adds the first partition (librdkafka issue 4849). Nothing is committed then, and the fence
+ * that has to follow an abort (stream.h) ends whatever the late request opened. */
 static rd_kafka_error_t *abort_transaction(struct kafka_producer *producer,
                                            rd_kafka_topic_partition_list_t *offsets) {
     (void)offsets;
-    return rd_kafka_abort_transaction(producer->handle, -1);
+    rd_kafka_error_t *error = rd_kafka_abort_transaction(producer->handle, -1);
+    if (error != NULL && rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR_INVALID_TXN_STATE) {
+        rd_kafka_error_destroy(error);
+        error = NULL;
+    }
+    return error;
 }
 
 /* Makes a call again while librdkafka calls its error retriable and wait agrees. */
