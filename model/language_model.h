@@ -38,18 +38,27 @@ const struct model_description *base_model_description(const struct base_model *
 
 /* ---- trainable parameters -------------------------------------------------------------------- */
 
+/* How a sequence chooses its experts (gate.h, gate_resnet.h; MODEL.md, Gate). The daemon learns with
+ * the stream gate; the other two are Kong et al. 2024 as published (exact mode). */
+enum ilora_gate {
+    ILORA_GATE_STREAM = 0, /* LayerNorm, W_g, b, softmax with a floor */
+    ILORA_GATE_LINEAR = 1, /* the paper's eq. 7: w = softmax(W_g z), no bias */
+    ILORA_GATE_RESNET = 2, /* the released code's 1-D ResNet with BatchNorm over z */
+};
+
 enum ilora_head { ILORA_HEAD_ITEM = 1, ILORA_HEAD_TITLE = 2, ILORA_HEAD_BOTH = 3 };
 
 struct ilora_shape {
     int R;               /* total rank */
     int K;               /* experts; divides R */
-    float alpha;         /* s = alpha / (R/K) */
-    float gate_floor;    /* stream gate: w = floor/K + (1-floor) softmax */
+    float alpha;         /* s = alpha / (R/K); K = 1 is plain LoRA with alpha / R */
+    float gate_floor;    /* stream gate only: w = floor/K + (1-floor) softmax */
     int E;               /* width of sequence and item vectors */
     int projector_width; /* C' of the projector's hidden layer; stream: 256 by default */
     int items_max;       /* M the item head's bias holds; > 0 when the item head is on */
     enum ilora_head head;
-    bool item_tokens; /* the prompt has placeholders: the projector is used */
+    bool item_tokens;     /* the prompt has placeholders: the projector is used */
+    enum ilora_gate gate; /* 0 = stream */
 };
 
 /* One named trainable tensor on the device. PEFT's names for A and B. */
@@ -58,7 +67,9 @@ struct ilora_tensor {
     char name[128];
     int rows, cols;
     size_t offset; /* floats into each slab */
-    int group;     /* 0 adapter, 1 projector, 2 gate, 3 heads: learning-rate multiplier */
+    /* 0 adapter, 1 projector, 2 gate, 3 heads: learning-rate multiplier; 4: running statistics of
+     * the ResNet gate, saved with the rest but neither trained nor averaged */
+    int group;
 };
 
 struct ilora_params; /* the slabs and the list */
@@ -91,6 +102,9 @@ struct language_model_settings {
     int sequences_max; /* prompts in it */
     int items_max;     /* M the item head must be able to hold */
     bool training;     /* keep activations */
+    /* ResNet gate, training: samples of one step at most (its activations are kept for all of
+     * them, 150 KB each on the host at E = 64); 0 = 128, the published batch */
+    int step_samples_max;
 };
 
 MUST_CHECK enum status language_model_new(struct base_model *base,
@@ -138,13 +152,23 @@ struct lm_step {
     float ema_decay; /* 0: EMA = value */
     float proximal;  /* lambda of the pull towards `reference`; 0 = off */
     int64_t step;    /* 1, 2, ... */
+    /* Exact mode; all 0 in the stream. Plain Adam is weight_decay = 0. */
+    float dropout;         /* p on the LoRA input x of x A^T, a mask a module (as PEFT); 0 = none */
+    uint64_t dropout_seed; /* masks are Philox of it, the step, the micro-batch and the module */
+    /* By group: added to the (clipped) gradient before the moments, grad + l2 value, as the
+     * weight_decay of torch.optim.Adam; biases and BatchNorm's gains too. 0 = none */
+    float l2[4];
+    /* ResNet gate: BatchNorm takes its statistics over this many samples at a time, in the order
+     * given; 0 = over all samples of the step. The released code's is the batch of one GPU, 8. */
+    int gate_batch;
 };
 
 /* Forward and backward of all samples in micro-batches of at most tokens_max rows (samples are
  * packed in the order given), then one AdamW step and the EMA. reference: params of the last
  * version or NULL. beat (may be NULL) is called between micro-batches: watchdog and scoring jobs;
  * it must not touch params. A non-finite loss or norm discards the step: parameters, moments, EMA
- * unchanged. DEVICE_LOST, NO_MEMORY. */
+ * and running statistics unchanged. LIMIT: ResNet gate and more than step_samples_max samples.
+ * DEVICE_LOST, NO_MEMORY. */
 MUST_CHECK enum status language_model_train(struct language_model *lm, struct ilora_params *params,
                                             const struct ilora_params *reference,
                                             const struct lm_sample *samples, int count,
