@@ -47,6 +47,11 @@ struct segment {
     int32_t prefix_begin, prefix_end;
 };
 
+/* Rows [begin, end) of another tensor: what one row looks at. */
+struct row_range {
+    int32_t begin, end;
+};
+
 /* One parameter tensor of an optimiser step. All (rows, cols) of the same shape, f32. */
 struct optimizer_tensor {
     struct tensor value;            /* += */
@@ -134,6 +139,15 @@ struct backend_ops {
                                struct tensor k, struct tensor v, struct tensor out,
                                struct tensor lse, const struct segment *segments, int segment_count,
                                int H, int G, float scale);
+
+    /* Decoding with a key/value cache: out (n,H*D), row i of q (n,H*D) attends to rows
+     * [ranges[i].begin, ranges[i].end) of k, v (M,G*D), which hold at least one:
+     * out = softmax(q k^T * scale) v, heads as above. ranges: host array (n). No gradient.
+     * On the CPU a row has the bits that attention_forward gives the last row of a plain segment
+     * with the same keys and values. */
+    void (*attention_cached)(struct backend *be, struct tensor out, struct tensor q,
+                             struct tensor k, struct tensor v, const struct row_range *ranges,
+                             int count, int H, int G, float scale);
 
     /* ---- element by element ----------------------------------------------------------------- */
     /* y (N,F) = silu(gate) * up with gate_up (N,2F) = [gate | up]. Shazeer 2020. */

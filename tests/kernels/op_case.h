@@ -23,7 +23,8 @@ struct op_case {
     float alpha, beta;   /* product, axpby, epsilon, floor */
     const struct segment *segments;
     int segment_count;
-    int pad; /* elements between rows */
+    const struct row_range *ranges; /* N of them */
+    int pad;                        /* elements between rows */
     enum precision precision;
     int samples; /* elements of an input whose derivative is taken; 0: SAMPLES_MAX (op_run.c) */
 };

@@ -20,6 +20,12 @@ static const struct segment branches[] = {{0, 19, 0, 0},   {19, 23, 0, 19}, {23,
 static const struct segment windows[] = {
     {0, 40, 0, 0}, {40, 45, 3, 40}, {45, 50, 0, 0}, {50, 85, 20, 33}};
 
+/* a row that sees itself, the same rows twice, ranges that overlap, that go back, that are long */
+static const struct row_range first_only[] = {{0, 1}};
+static const struct row_range mixed[] = {{0, 7},   {0, 7},  {3, 20}, {2, 3},
+                                         {32, 33}, {5, 33}, {0, 33}};
+static const struct row_range far[] = {{0, 257}, {100, 357}, {356, 357}, {1, 18}};
+
 #define SEGMENTS(list) .segments = (list), .segment_count = (int)(sizeof(list) / sizeof((list)[0]))
 
 const struct op_case op_cases[] = {
@@ -79,6 +85,19 @@ const struct op_case op_cases[] = {
     {"attention", .N = 65, .samples = 16, .H = 2, .G = 1, .D = 96, .alpha = 0.1f, SEGMENTS(packed)},
     {"attention", .N = 41, .samples = 16, .H = 2, .G = 2, .D = 128, .alpha = 0.09f, .pad = 4,
      SEGMENTS(branches)},
+
+    /* K rows of keys and values */
+    {"cached attention", .N = 1, .K = 1, .H = 1, .G = 1, .D = 8, .alpha = 0.35f,
+     .ranges = first_only},
+    {"cached attention", .N = 7, .K = 33, .H = 4, .G = 2, .D = 16, .alpha = 0.25f, .pad = 3,
+     .ranges = mixed},
+    {"cached attention", .N = 7, .K = 33, .H = 9, .G = 3, .D = 64, .alpha = 0.125f, .pad = 1,
+     .ranges = mixed},
+    {"cached attention", .N = 7, .K = 40, .H = 7, .G = 1, .D = 24, .alpha = 0.2f, .ranges = mixed},
+    {"cached attention", .N = 4, .K = 357, .H = 2, .G = 2, .D = 96, .alpha = 0.1f, .pad = 2,
+     .ranges = far},
+    {"cached attention", .N = 4, .K = 357, .H = 14, .G = 2, .D = 128, .alpha = 0.09f, .pad = 5,
+     .ranges = far},
 
     {"swiglu", .N = 1, .C = 1},
     {"swiglu", .N = 7, .C = 33, .pad = 3},

@@ -70,6 +70,14 @@ static void shapes_attention(const struct op_case *c, struct op_shape *in, struc
     SET(out[1], c->N, c->H);
 }
 
+/* keys and values have K rows */
+static void shapes_cached(const struct op_case *c, struct op_shape *in, struct op_shape *out,
+                          int *ret_index_rows) {
+    shapes_attention(c, in, out, ret_index_rows);
+    SET(in[1], c->K, c->G * c->D);
+    SET(in[2], c->K, c->G * c->D);
+}
+
 static void shapes_swiglu(const struct op_case *c, struct op_shape *in, struct op_shape *out,
                           int *ret_index_rows) {
     (void)ret_index_rows;
@@ -258,6 +266,12 @@ static void attention_backward(struct op_run *r) {
                                    c->segment_count, c->H, c->G, c->alpha);
 }
 
+static void attention_cached_forward(struct op_run *r) {
+    const struct op_case *c = r->c;
+    r->be->ops->attention_cached(r->be, r->out[0], r->in[0], r->in[1], r->in[2], c->ranges, c->N,
+                                 c->H, c->G, c->alpha);
+}
+
 static void swiglu_forward(struct op_run *r) {
     r->be->ops->swiglu_forward(r->be, r->out[0], r->in[0]);
 }
@@ -389,6 +403,8 @@ static const struct op ops[] = {
      rotary_backward},
     {"attention", 3, 2, 7, 0, 1, shapes_attention, NULL, reference_attention, attention_forward,
      attention_backward},
+    {"cached attention", 3, 1, 0, 0, 0, shapes_cached, NULL, reference_attention_cached,
+     attention_cached_forward, NULL},
     {"swiglu", 1, 1, 1, 0, 1, shapes_swiglu, NULL, reference_swiglu, swiglu_forward,
      swiglu_backward},
     {"gelu", 1, 1, 1, 0, 1, shapes_same, NULL, reference_gelu, gelu_forward, gelu_backward},

@@ -180,6 +180,43 @@ void reference_attention(const struct op_case *c, const int32_t *index, double *
     }
 }
 
+static void cached_row(const struct op_case *c, double *const *in, double *const *out, int n,
+                       int h) {
+    const double *q = at(in[0], c->H * c->D, n) + h * c->D;
+    double *o = at(out[0], c->H * c->D, n) + h * c->D;
+    int key_head = h / (c->H / c->G) * c->D;
+    double sum = 0.0;
+
+    for (int d = 0; d < c->D; d++) {
+        o[d] = 0.0;
+    }
+    for (int m = c->ranges[n].begin; m < c->ranges[n].end; m++) {
+        double score = 0.0;
+        for (int d = 0; d < c->D; d++) {
+            score += q[d] * (at(in[1], c->G * c->D, m) + key_head)[d];
+        }
+        double e = exp(score * (double)c->alpha);
+        sum += e;
+        for (int d = 0; d < c->D; d++) {
+            o[d] += e * (at(in[2], c->G * c->D, m) + key_head)[d];
+        }
+    }
+    for (int d = 0; d < c->D; d++) {
+        o[d] /= sum;
+    }
+}
+
+/* in: q (N,H*D), k (K,G*D), v (K,G*D); out: o (N,H*D) */
+void reference_attention_cached(const struct op_case *c, const int32_t *index, double *const *in,
+                                double *const *out) {
+    (void)index;
+    for (int n = 0; n < c->N; n++) {
+        for (int h = 0; h < c->H; h++) {
+            cached_row(c, in, out, n, h);
+        }
+    }
+}
+
 /* in: gate_up (N,2C); out: y (N,C) */
 void reference_swiglu(const struct op_case *c, const int32_t *index, double *const *in,
                       double *const *out) {

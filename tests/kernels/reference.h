@@ -15,6 +15,7 @@ typedef void reference_fn(const struct op_case *c, const int32_t *index, double 
 
 reference_fn reference_linear, reference_linear_back, reference_product;
 reference_fn reference_rmsnorm, reference_layernorm, reference_rotary, reference_attention;
+reference_fn reference_attention_cached;
 reference_fn reference_swiglu, reference_gelu, reference_relu;
 reference_fn reference_axpby, reference_multiply, reference_add_bias, reference_sum_rows;
 reference_fn reference_gather, reference_scatter, reference_scatter_add;
