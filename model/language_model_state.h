@@ -6,6 +6,7 @@
  *   pack_run.c          one pack: inputs to the device, gate, item tokens, layers
  *   language_model_score.c   scores, logits, title vectors
  *   language_model_train.c   gradients over micro-batches, the optimiser's step
+ *   language_model_decode.c  greedy continuations with a key/value cache
  */
 #ifndef MODEL_LANGUAGE_MODEL_STATE_H
 #define MODEL_LANGUAGE_MODEL_STATE_H
@@ -51,6 +52,15 @@ static inline bool language_model_has(const struct language_model *lm, enum ilor
 MUST_CHECK enum status pack_run(struct language_model *lm, const struct ilora_params *params,
                                 bool adapted, const struct lm_sample *samples, bool keep_half,
                                 struct llama_pass *ret_pass, struct error *err);
+
+/* All of pack_run but the layers, for a caller that adds a key/value cache to the pass. */
+MUST_CHECK enum status pack_prepare(struct language_model *lm, const struct ilora_params *params,
+                                    bool adapted, const struct lm_sample *samples, bool keep_half,
+                                    struct llama_pass *ret_pass, struct error *err);
+/* One step of sequences whose earlier rows are in pass->cache: the pack holds rows of
+ * pack_add_step, the gates are those that pack_prepare made for this pass. */
+MUST_CHECK enum status pack_step(struct language_model *lm, struct llama_pass *pass,
+                                 struct error *err);
 
 /* Fills the pack with as many of samples[0..count) as fit; LIMIT when not even one does. */
 MUST_CHECK enum status pack_fill(struct language_model *lm, const struct lm_sample *samples,

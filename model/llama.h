@@ -64,6 +64,18 @@ struct llama_state {
     struct tensor dheads;          /* (N,HD) qk_norm */
 };
 
+/* Keys and values that passes leave for later ones (decoding, language_model_decode.h). Layer i has
+ * rows [i M, (i+1) M) of both tensors. */
+struct llama_cache {
+    int M;                /* rows of a layer */
+    struct tensor keys;   /* (L M, GD), rotated */
+    struct tensor values; /* (L M, GD) */
+    struct tensor row;    /* (N,1) i32: where in a layer's rows a row of the pack is written */
+    /* Host (N): the rows of the cache that a row of the pack sees, itself included. NULL: rows see
+     * what the pack's segments say. */
+    const struct row_range *ranges;
+};
+
 /* How one pass runs. */
 struct llama_pass {
     const struct pack *pack;
@@ -72,6 +84,7 @@ struct llama_pass {
     bool adapted;                      /* false: adapters are left out */
     bool keep_half;                    /* fill state->half */
     bool embedding_gradient;           /* dx reaches the embedding rows (item tokens) */
+    const struct llama_cache *cache;   /* NULL: keys and values are not kept */
 };
 
 /* Host list of layers. NO_MEMORY. */

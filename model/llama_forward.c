@@ -45,6 +45,22 @@ static void normalise_heads(struct llama_state *state, struct tensor columns, st
     be->ops->copy(be, columns, dense);
 }
 
+/* A layer's rows of the cache: = those of the pack. */
+static void keep(struct backend *be, const struct llama_cache *cache, int layer, struct tensor k,
+                 struct tensor value) {
+    be->ops->scatter_rows(be, tensor_rows(cache->keys, layer * cache->M, cache->M), k, cache->row);
+    be->ops->scatter_rows(be, tensor_rows(cache->values, layer * cache->M, cache->M), value,
+                          cache->row);
+}
+
+static void attend_cached(struct backend *be, const struct llama_cache *cache, int layer,
+                          struct tensor out, struct tensor q, const struct model_description *d,
+                          float scale) {
+    be->ops->attention_cached(be, out, q, tensor_rows(cache->keys, layer * cache->M, cache->M),
+                              tensor_rows(cache->values, layer * cache->M, cache->M), cache->ranges,
+                              q.rows, d->H, d->G, scale);
+}
+
 static void attend(struct llama_state *state, const struct llama_pass *pass,
                    const struct layer_view *v) {
     struct backend *be = state->base->be;
@@ -64,8 +80,14 @@ static void attend(struct llama_state *state, const struct llama_pass *pass,
     struct tensor position = pack_tensor(pass->pack, PACK_POSITION);
     be->ops->rotary(be, q, state->base->rope, position, d->D, false);
     be->ops->rotary(be, k, state->base->rope, position, d->D, false);
-    be->ops->attention_forward(be, s->attention, s->lse, q, k, value, pass->pack->segments,
-                               pass->pack->segment_count, d->H, d->G, 1.0f / sqrtf((float)d->D));
+    float scale = 1.0f / sqrtf((float)d->D);
+    if (pass->cache != NULL) { keep(be, pass->cache, v->index, k, value); }
+    if (pass->cache != NULL && pass->cache->ranges != NULL) {
+        attend_cached(be, pass->cache, v->index, s->attention, q, d, scale);
+    } else {
+        be->ops->attention_forward(be, s->attention, s->lse, q, k, value, pass->pack->segments,
+                                   pass->pack->segment_count, d->H, d->G, scale);
+    }
 }
 
 static void one_layer(struct llama_state *state, const struct llama_pass *pass, int index) {

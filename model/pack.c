@@ -157,6 +157,19 @@ bool pack_add_tokens(struct pack *pack, const int32_t *tokens, int count) {
     return true;
 }
 
+bool pack_add_step(struct pack *pack, int32_t token, int position, int sequence) {
+    assert(position >= 0 && sequence >= 0);
+    if (pack_rows(pack) == pack->rows_max) { return false; }
+
+    int row = pack_rows(pack);
+    put(pack, PACK_TOKEN, token);
+    put(pack, PACK_POSITION, position);
+    put(pack, PACK_SEQUENCE, sequence);
+    put(pack, PACK_NEED, row);
+    put(pack, PACK_NEED_SEQUENCE, sequence);
+    return true;
+}
+
 enum status pack_upload(struct pack *pack, struct backend *be, struct error *err) {
     return be->ops->upload(be, pack->device, pack->host, err);
 }

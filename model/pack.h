@@ -81,6 +81,10 @@ bool pack_add(struct pack *pack, const struct lm_sample *sample,
               const struct pack_options *options);
 /* One plain sequence of tokens, every row needed, no items. False: does not fit. */
 bool pack_add_tokens(struct pack *pack, const int32_t *tokens, int count);
+/* One row of a sequence that goes on (decoding): its place in the sequence, and which row of the
+ * gate is its own. Needed; in no segment, so only for passes with a key/value cache. False: does
+ * not fit. */
+bool pack_add_step(struct pack *pack, int32_t token, int position, int sequence);
 /* Copies the indices to the device. */
 MUST_CHECK enum status pack_upload(struct pack *pack, struct backend *be, struct error *err);
 

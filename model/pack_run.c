@@ -79,9 +79,9 @@ static enum status upload_histories(struct language_model *lm, const struct lm_s
     return lm->be->ops->upload(lm->be, first_rows(lm->item_head.history, B), lm->staging, err);
 }
 
-enum status pack_run(struct language_model *lm, const struct ilora_params *params, bool adapted,
-                     const struct lm_sample *samples, bool keep_half, struct llama_pass *ret_pass,
-                     struct error *err) {
+enum status pack_prepare(struct language_model *lm, const struct ilora_params *params, bool adapted,
+                         const struct lm_sample *samples, bool keep_half,
+                         struct llama_pass *ret_pass, struct error *err) {
     assert(params == NULL || samples != NULL);
     assert(params != NULL || !adapted);
 
@@ -105,15 +105,34 @@ enum status pack_run(struct language_model *lm, const struct ilora_params *param
         projector_forward(lm->be, &lm->projector, params, &lm->pack, lm->items,
                           lm->llama.layers[0].x);
     }
-    struct llama_pass pass = {.pack = &lm->pack,
-                              .params = params,
-                              .gate = {.weight = first_rows(lm->gate.weight, B),
-                                       .dweight = first_rows(lm->gate.dweight, B)},
-                              .adapted = adapted,
-                              .keep_half = keep_half,
-                              .embedding_gradient =
-                                  lm->shape.item_tokens && lm->pack.count[PACK_ITEM] > 0};
-    llama_forward(&lm->llama, &pass);
-    *ret_pass = pass;
+    *ret_pass = (struct llama_pass){.pack = &lm->pack,
+                                    .params = params,
+                                    .gate = {.weight = first_rows(lm->gate.weight, B),
+                                             .dweight = first_rows(lm->gate.dweight, B)},
+                                    .adapted = adapted,
+                                    .keep_half = keep_half,
+                                    .embedding_gradient =
+                                        lm->shape.item_tokens && lm->pack.count[PACK_ITEM] > 0};
+    return STATUS_OK;
+}
+
+enum status pack_run(struct language_model *lm, const struct ilora_params *params, bool adapted,
+                     const struct lm_sample *samples, bool keep_half, struct llama_pass *ret_pass,
+                     struct error *err) {
+    enum status status = pack_prepare(lm, params, adapted, samples, keep_half, ret_pass, err);
+    if (status != STATUS_OK) { return status; }
+    llama_forward(&lm->llama, ret_pass);
+    return STATUS_OK;
+}
+
+enum status pack_step(struct language_model *lm, struct llama_pass *pass, struct error *err) {
+    assert(pass->pack == &lm->pack && pass->cache != NULL && pass->cache->ranges != NULL);
+
+    enum status status = check_rows(lm, err);
+    if (status != STATUS_OK) { return status; }
+    status = pack_upload(&lm->pack, lm->be, err);
+    if (status != STATUS_OK) { return status; }
+    llama_embed(&lm->llama, &lm->pack);
+    llama_forward(&lm->llama, pass);
     return STATUS_OK;
 }
