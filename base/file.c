@@ -7,6 +7,7 @@
  * A failed step removes the temporary name; the old file is never touched before the rename.
  */
 #include "base/file.h"
+#include "base/failpoint.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -57,6 +58,7 @@ enum status file_write(const char *path, const struct span *pieces, int piece_co
 
     step = "syncing";
     reason = EIO;
+    failpoint_mark(FAILPOINT_file_written);
     if (fault_fires(FAULT_FILE)) { goto fail; }
     if (fsync(fd) != 0) {
         reason = errno;
@@ -117,6 +119,7 @@ enum status file_replace(const char *path, struct span bytes, struct error *err)
     }
 
     enum status status = file_write(temporary, &bytes, 1, err);
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_file_synced, err); }
     if (status != STATUS_OK) { goto fail; }
 
     bool refused = fault_fires(FAULT_FILE);
@@ -124,7 +127,8 @@ enum status file_replace(const char *path, struct span bytes, struct error *err)
         status = error_errno(err, refused ? EIO : errno, "renaming '%s' to '%s'", temporary, path);
         goto fail;
     }
-    return path_sync_parent(path, err);
+    status = failpoint_pass(FAILPOINT_file_renamed, err);
+    return status == STATUS_OK ? path_sync_parent(path, err) : status;
 
 fail:
     (void)unlink(temporary); /* may not exist; the first error is the one that matters */

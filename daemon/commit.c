@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "daemon/ledger.h"
 
 #define ROOM_WAIT_US 200000
@@ -26,7 +27,13 @@ static enum status publish_all(const struct commit_doors *doors, const struct ep
         epoch_output_get(epoch, i, headers, &output);
         int32_t count = doors->partitions[output.topic];
         if (output.partition >= 0 && count > 0) { output.partition %= count; }
-        enum status status = stream->ops->publish(stream, &output, err);
+        bool last = i + 1 == epoch->output_count; /* the ledger record */
+        enum status status = last ? failpoint_pass(FAILPOINT_outputs_published, err) : STATUS_OK;
+        if (status == STATUS_OK) { status = stream->ops->publish(stream, &output, err); }
+        if (status == STATUS_OK) {
+            status =
+                failpoint_pass(last ? FAILPOINT_ledger_published : FAILPOINT_output_published, err);
+        }
         if (status != STATUS_OK) {
             return error_wrap(err, "publishing to %s", stream_topic_name(output.topic));
         }
@@ -55,15 +62,19 @@ enum status commit_publish(const struct commit_doors *doors, const struct engine
     const struct core_state *state = engine_state(engine);
     enum status status = stream->ops->begin(stream, err);
     if (status != STATUS_OK) { return error_wrap(err, "epoch %" PRIu64, state->epoch); }
-    status = publish_all(doors, engine_epoch(engine), err);
+    status = failpoint_pass(FAILPOINT_commit_begun, err);
+    if (status == STATUS_OK) { status = publish_all(doors, engine_epoch(engine), err); }
     if (status == STATUS_OK) {
         char token[STREAM_TOKEN_BYTES_MAX];
         ledger_token_write(token, doors->shard, state->epoch, state->chain);
         status = commit_until_room(doors, state, token, err);
-        if (status == STATUS_OK) { return STATUS_OK; }
+        /* From here on a failure is no longer the transaction's: nothing is aborted. */
+        if (status == STATUS_OK) { return failpoint_pass(FAILPOINT_commit_done, err); }
     }
+    failpoint_mark(FAILPOINT_commit_failed);
     struct error ignored;
     (void)stream->ops->abort(stream, &ignored); /* the first failure is the one to tell */
+    failpoint_mark(FAILPOINT_commit_aborted);
     return error_wrap(err, "epoch %" PRIu64, state->epoch);
 }
 
@@ -71,6 +82,7 @@ enum status commit_refence(const struct commit_doors *doors, uint64_t epoch,
                            const uint8_t chain[SHA256_BYTES], struct error *err) {
     struct stream *stream = doors->stream;
     enum status status = stream->ops->fence(stream, doors->wait, doors->wait_context, err);
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_refenced, err); }
     if (status != STATUS_OK) { return status; }
     struct ledger_tail tail;
     status = ledger_read_tail(stream, doors->shard, &tail, err);
@@ -87,5 +99,5 @@ enum status commit_refence(const struct commit_doors *doors, uint64_t epoch,
                          ": starting over",
                          tail.epoch, epoch);
     }
-    return STATUS_OK;
+    return failpoint_pass(FAILPOINT_refence_checked, err);
 }

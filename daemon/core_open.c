@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "daemon/core.h"
 #include "daemon/model_settings.h"
@@ -118,8 +119,9 @@ enum status core_open_state(struct core *core, struct error *err) {
     enum status status = dir_make(core->path, err);
     if (status != STATUS_OK) { return error_wrap(err, "[state] path"); }
     status = take_lock(core, err);
-    if (status != STATUS_OK) { return status; }
-    status = take_owner(core, err);
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_start_locked, err); }
+    if (status == STATUS_OK) { status = take_owner(core, err); }
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_start_owned, err); }
     if (status != STATUS_OK) { return status; }
 
     char path[FILE_PATH_BYTES_MAX];
@@ -136,6 +138,7 @@ enum status core_open_state(struct core *core, struct error *err) {
     if (status == STATUS_OK) {
         status = catalogue_open(core->stage, (uint32_t)s->state_items_max, &core->catalogue, err);
     }
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_start_opened, err); }
     if (status == STATUS_OK) { shared_set_store(core->shared, core->store); }
     return status;
 }

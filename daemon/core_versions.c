@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "daemon/core.h"
 
@@ -104,7 +105,8 @@ static enum status announce_one(struct core *core, const struct learner_delivery
         .base_model = core->identity.base_model,
         .base_model_sha256 = core->identity.base_model_sha256,
     };
-    return engine_announce(core->engine, &announcement, err);
+    status = engine_announce(core->engine, &announcement, err);
+    return status == STATUS_OK ? failpoint_pass(FAILPOINT_version_announced, err) : status;
 }
 
 /* The learner is past the mark and delivered nothing: the folder was durable before a restart, or a

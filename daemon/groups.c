@@ -13,6 +13,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "base/hash.h"
 #include "base/memory.h"
 #include "daemon/engine_parts.h"
@@ -275,7 +276,8 @@ enum status group_close(struct engine *engine, struct error *err) {
                           (unsigned long long)engine->state.seq);
     }
     if (engine->follow != NULL) { engine->follow_group++; }
-    status = epoch_group_add(&engine->epoch, &cut, err);
+    status = failpoint_pass(FAILPOINT_group_scored, err);
+    if (status == STATUS_OK) { status = epoch_group_add(&engine->epoch, &cut, err); }
     if (status != STATUS_OK) { return status; }
     group_reset(&engine->group);
 

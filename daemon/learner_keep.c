@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "daemon/learner_parts.h"
 
@@ -168,17 +169,20 @@ static enum status try_version(struct learner_thread *t, uint64_t number,
         status = folder_path(t, "versions", number, ".tmp", temporary, err);
     }
     if (status == STATUS_OK) { status = dir_remove(temporary, err); }
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_version_begun, err); }
     if (status != STATUS_OK) { return status; }
     struct version *version;
     status =
         learner_make_version(t->learner, number, temporary, t->identity.numeric_profile,
                              t->identity.base_model, t->identity.base_model_sha256, &version, err);
     if (status != STATUS_OK) { return error_wrap(err, "making version %" PRIu64, number); }
-    if (file_exists(path)) {
+    status = failpoint_pass(FAILPOINT_version_written, err);
+    if (status == STATUS_OK && file_exists(path)) {
         status = compare_held(t, number, temporary, &version, err);
-    } else {
+    } else if (status == STATUS_OK) {
         status = dir_publish(temporary, path, err);
     }
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_version_kept, err); }
     if (status != STATUS_OK) {
         if (version != NULL) { version_give(version); }
         return status;
@@ -210,6 +214,7 @@ static enum status trim_versions(struct learner_thread *t, struct error *err) {
         char path[FILE_PATH_BYTES_MAX];
         status = folder_path(t, "versions", list.numbers[i], "", path, err);
         if (status == STATUS_OK) { status = dir_remove(path, err); }
+        if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_versions_trimmed, err); }
         if (status != STATUS_OK) { return status; }
     }
     return STATUS_OK;
@@ -223,6 +228,7 @@ static enum status trim_checkpoints(struct learner_thread *t, struct error *err)
         char path[FILE_PATH_BYTES_MAX];
         status = folder_path(t, "checkpoints", list.numbers[i], "", path, err);
         if (status == STATUS_OK) { status = dir_remove(path, err); }
+        if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_checkpoints_trimmed, err); }
         if (status != STATUS_OK) { return status; }
     }
     pthread_mutex_lock(&t->lock);
@@ -243,8 +249,11 @@ static enum status try_checkpoint(struct learner_thread *t, struct error *err) {
     if (status != STATUS_OK) { return status; }
     if (!file_exists(path)) {
         status = dir_remove(temporary, err);
+        if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_checkpoint_begun, err); }
         if (status == STATUS_OK) { status = learner_save(t->learner, temporary, err); }
+        if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_checkpoint_written, err); }
         if (status == STATUS_OK) { status = dir_publish(temporary, path, err); }
+        if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_checkpoint_kept, err); }
         if (status != STATUS_OK) {
             return error_wrap(err, "writing the checkpoint at %" PRIu64, seq);
         }

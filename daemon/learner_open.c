@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "daemon/learner_parts.h"
@@ -163,6 +164,7 @@ enum status learner_parts_keep_profile(struct learner_thread *t, struct error *e
     enum status status = profile_path(t, path, err);
     if (status != STATUS_OK) { return status; }
     status = file_replace(path, span_of(t->identity.numeric_profile), err);
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_profile_kept, err); }
     t->profile_kept = status == STATUS_OK;
     return status;
 }

@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "daemon/learner_parts.h"
@@ -148,7 +149,7 @@ static enum status roll_back(struct learner_thread *t, uint64_t target, char rea
     if (status != STATUS_OK) { return status; }
     status = learner_restore_version(t->learner, version, err);
     version_give(version);
-    return status;
+    return status == STATUS_OK ? failpoint_pass(FAILPOINT_rolled_back, err) : status;
 }
 
 static void show_version(void *context, struct shared_picture *picture) {
@@ -197,6 +198,7 @@ static enum status make_version(struct learner_thread *t, const struct training_
         if (status != STATUS_OK) { return status; }
     }
     deliver(t, &delivery);
+    failpoint_mark(FAILPOINT_version_delivered);
     shared_picture_update(t->shared, show_version, t);
     t->versions_since_checkpoint++;
     bool replaying = is_replaying(t);
@@ -211,7 +213,10 @@ static enum status make_version(struct learner_thread *t, const struct training_
 /* What the marks of the row that ended a batch ask for, once. */
 static enum status obey_marks(struct learner_thread *t, const struct training_row *row,
                               struct error *err) {
-    if ((row->marks & TRAINING_FORGET) != 0) { learner_forget(t->learner, row->argument); }
+    if ((row->marks & TRAINING_FORGET) != 0) {
+        learner_forget(t->learner, row->argument);
+        failpoint_mark(FAILPOINT_forgotten);
+    }
     bool made = row->version <= learner_version(t->learner) || row->version <= t->version_obeyed;
     if ((row->marks & TRAINING_VERSION) == 0 || made) { return STATUS_OK; }
     t->version_obeyed = row->version;
@@ -288,6 +293,7 @@ static enum status learn(struct learner_thread *t, uint64_t reach, bool *ret_idl
     if (status != STATUS_OK) { return status; }
     int count = 0;
     status = read_batch(t, reach, &count, err);
+    if (status == STATUS_OK && count > 0) { status = failpoint_pass(FAILPOINT_batch_read, err); }
     if (status != STATUS_OK || count == 0) { return status; }
 
     note_busy(t, true);
@@ -295,6 +301,7 @@ static enum status learn(struct learner_thread *t, uint64_t reach, bool *ret_idl
     t->in_batch = true;
     status = learner_batch(t->learner, t->rows, count, beat, t, &stats, err);
     t->in_batch = false;
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_batch_learned, err); }
     if (status != STATUS_OK) {
         return error_wrap(err, "learning rows %" PRIu64 " to %" PRIu64, t->rows[0].seq,
                           t->rows[count - 1].seq);
@@ -386,6 +393,7 @@ static void *run(void *context) {
         learner_keep_checkpoint(t, &err) != STATUS_OK) {
         LOG_DEBUG("no checkpoint at the end: %s; the next start replays", err.text);
     }
+    failpoint_mark(FAILPOINT_stop_checkpointed);
     return NULL;
 }
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/metrics.h"
@@ -181,7 +182,8 @@ int main(int argc, char **argv) {
     status = settings_load(args.config, args.overrides, args.override_count, settings, &err);
     if (status == STATUS_OK) { set_log_level(settings); }
     if (status == STATUS_OK && !args.check_config) {
-        status = crash_handler_install(&err);
+        status = failpoint_arm(getenv("ILORA_FAILPOINTS"), &err); /* tests only */
+        if (status == STATUS_OK) { status = crash_handler_install(&err); }
         if (status == STATUS_OK) { status = lifecycle_block_signals(&err); }
         if (status == STATUS_OK) { status = run(&args, settings, &err); }
     }

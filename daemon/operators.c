@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "daemon/core.h"
@@ -109,6 +110,7 @@ enum status operators_serve(struct core *core, struct error *err) {
     struct operator_request request;
     while (shared_request_take(core->shared, &request)) {
         enum status status = publish_request(core, &request, err);
+        if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_control_published, err); }
         if (status != STATUS_OK) { return status; }
     }
     char key[128], value[CONFIG_TEXT_BYTES];

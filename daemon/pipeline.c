@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "daemon/core.h"
@@ -132,6 +133,8 @@ static enum status follow_with_state(struct core *core, struct error *err) {
 static enum status replace_tainted(struct core *core, struct error *err) {
     if (!core->stream->ops->tainted(core->stream)) { return STATUS_OK; }
     LOG_NOTICE("the connection was disturbed: making a new producer");
+    enum status status = failpoint_pass(FAILPOINT_tainted, err);
+    if (status != STATUS_OK) { return status; }
     return commit_refence(&core->doors, core->committed_epoch, core->committed_chain, err);
 }
 
@@ -140,6 +143,7 @@ static enum status commit_epoch(struct core *core, struct error *err) {
     enum status status = replace_tainted(core, err);
     if (status == STATUS_OK) { status = commit_publish(&core->doors, core->engine, err); }
     if (status == STATUS_OK) { status = follow_with_state(core, err); }
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_epoch_kept, err); }
     if (status != STATUS_OK) { return status; }
     core_note_committed(core);
     core_report_epoch(core, began_us);
@@ -157,10 +161,12 @@ static enum status close_epoch(struct core *core, struct error *err) {
     enum status status = engine_close_epoch(core->engine, &close, err);
     if (status != STATUS_OK) { return core->door_failed ? (*err = core->door_error).code : status; }
     note_marks(core, now_us);
-    status = commit_epoch(core, err);
+    status = failpoint_pass(FAILPOINT_epoch_closed, err);
+    if (status == STATUS_OK) { status = commit_epoch(core, err); }
     if (status != STATUS_OK) { return status; }
     core_versions_trim(core);
     learner_thread_reach(core->learner, engine_state(core->engine)->seq);
+    failpoint_mark(FAILPOINT_rows_handed);
     now_us = clock_monotonic_us();
     core->epoch_began_us = now_us;
     core->heartbeat_us = now_us;
@@ -228,6 +234,7 @@ static enum status feed(struct core *core, bool *ret_close, struct error *err) {
         poll_record_view(message, &record, &arrived_us);
         if (core->oldest_arrival_us == 0) { core->oldest_arrival_us = arrived_us; }
         enum status status = engine_feed(core->engine, &record, err);
+        if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_record_fed, err); }
         if (status == STATUS_AGAIN && !shared_stopping(core->shared)) {
             *ret_close = true;
             return STATUS_OK;
@@ -295,6 +302,7 @@ static enum status open_all(struct core *core, struct error *err) {
     if (status == STATUS_OK) {
         status = learner_thread_wait_open(core->learner, core_wait, core, &core->identity, err);
     }
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_start_model_opened, err); }
     if (status != STATUS_OK) { return status; }
     core_say(core, "starting");
     status = core_start(core, err);
@@ -337,10 +345,13 @@ enum status pipeline_run(struct shared *shared, const struct pipeline_options *o
         reset_timers(core);
         core_say(core, "running");
         if (options->on_ready != NULL) { options->on_ready(options->context); }
+        failpoint_mark(FAILPOINT_start_ready);
         while (status == STATUS_OK && !shared_stopping(shared)) {
             status = turn(core, err);
         }
+        failpoint_mark(FAILPOINT_stop_begun);
         if (status == STATUS_OK) { status = last_epoch(core, err); }
+        failpoint_mark(FAILPOINT_stop_epoch_done);
     }
     if (status == STATUS_OK) {
         status = shared_stop_reason(shared, err);

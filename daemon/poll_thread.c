@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/memory.h"
 
@@ -33,6 +34,8 @@ struct poll_thread {
 static enum status take(void *context, const struct stream_record *record, struct error *err) {
     struct poll_thread *t = context;
     size_t size = sizeof(struct poll_record) + record->key.size + record->value.size;
+    enum status status = failpoint_pass(FAILPOINT_poll_record, err);
+    if (status != STATUS_OK) { return status; }
     uint8_t *message = ring_reserve(t->ring, size);
     if (message == NULL) {
         t->refused = true;

@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "daemon/core.h"
 #include "daemon/rates.h"
@@ -331,7 +332,9 @@ static enum status refold_epoch(void *context, const struct epoch_record *record
         if (status != STATUS_OK) { return status; }
     }
     enum status status = engine_close_followed(core->engine, err);
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_refold_epoch_folded, err); }
     if (status == STATUS_OK) { status = stage_commit(core->stage, err); }
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_refold_epoch_kept, err); }
     if (status == STATUS_OK) { status = engine_begin(core->engine, err); }
     if (status != STATUS_OK) { return status; }
     learner_thread_reach(core->learner, record->seq_hi);
@@ -448,8 +451,11 @@ static enum status claim(struct start *start, struct error *err) {
                                  .base_model_sha256 = core->identity.base_model_sha256};
     memcpy(close.owner, core->owner, OWNER_BYTES);
     status = engine_close_epoch(core->engine, &close, err);
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_claim_closed, err); }
     if (status == STATUS_OK) { status = commit_publish(&core->doors, core->engine, err); }
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_claim_published, err); }
     if (status == STATUS_OK) { status = stage_commit(core->stage, err); }
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_claim_kept, err); }
     if (status == STATUS_OK) { status = engine_begin(core->engine, err); }
     if (status == STATUS_OK) { core_note_committed(core); }
     return status;
@@ -459,18 +465,26 @@ static enum status run(struct start *start, struct error *err) {
     struct core *core = start->core;
     enum status status = find_topics(start, err);
     if (status == STATUS_OK) { status = check_owner(start, err); }
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_start_tail_read, err); }
     if (status == STATUS_OK) { status = fence(start, err); }
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_start_fenced, err); }
     if (status == STATUS_OK) { status = check_owner(start, err); }
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_start_tail_checked, err); }
     if (status == STATUS_OK) { status = load_state(start, err); }
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_start_state_loaded, err); }
     if (status == STATUS_OK) { status = check_token(start, err); }
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_start_token_checked, err); }
     if (status == STATUS_OK) { status = compare_with_ledger(start, err); }
     if (status != STATUS_OK) { return status; }
     if (!start->tail.empty && start->state.epoch != start->tail.epoch) {
-        status = refold(start, err);
+        status = failpoint_pass(FAILPOINT_refold_begun, err);
+        if (status == STATUS_OK) { status = refold(start, err); }
+        if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_refold_ended, err); }
         if (status != STATUS_OK) { return status; }
     }
     status = check_positions(start, err);
     if (status == STATUS_OK) { status = hold_version_in_force(start, err); }
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_start_version_held, err); }
     if (status == STATUS_OK) { status = compare_settings(start, err); }
     if (status == STATUS_OK) { status = make_engine(start, err); }
     if (status == STATUS_OK) { status = claim(start, err); }
@@ -480,7 +494,8 @@ static enum status run(struct start *start, struct error *err) {
     learner_thread_live_from(core->learner, engine_state(core->engine)->seq);
     int count;
     const struct stream_position *positions = engine_positions(core->engine, &count);
-    return core->stream->ops->assign(core->stream, positions, count, err);
+    status = core->stream->ops->assign(core->stream, positions, count, err);
+    return status == STATUS_OK ? failpoint_pass(FAILPOINT_start_assigned, err) : status;
 }
 
 enum status core_start(struct core *core, struct error *err) {

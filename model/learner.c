@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "base/memory.h"
 #include "model/learner_rooms.h"
 
@@ -153,6 +154,7 @@ enum status learner_batch(struct learner *learner, const struct training_row *ro
     batch_users_find(learner->users, rows, count);
 
     status = learner_evaluate(learner, rows, count, &stats, err);
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_batch_evaluated, err); }
     if (status != STATUS_OK) { goto fail; }
     learner_beat(learner);
     status = learner_grow(learner, last, err);

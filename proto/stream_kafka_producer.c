@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/json.h"
 #include "base/memory.h"
 
@@ -405,6 +406,8 @@ enum status kafka_commit(struct stream *s, const struct stream_position *positio
         if (status != STATUS_OK) { return status; }
     }
     kafka->producer->offsets_sent = true;
+    status = failpoint_pass(FAILPOINT_offsets_sent, err);
+    if (status != STATUS_OK) { return status; }
 
     status =
         call_until_done(kafka, commit_transaction, NULL, "committing", wait, wait_context, err);

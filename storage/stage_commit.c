@@ -8,6 +8,7 @@
  */
 #include <assert.h>
 
+#include "base/failpoint.h"
 #include "storage/stage_parts.h"
 
 struct stage_writer {
@@ -110,19 +111,24 @@ static int stage_write(struct stage *stage) {
     MDB_txn *txn = NULL;
     int code = lmdb_begin_write(stage->store->env, &txn);
     if (code != 0) { return code; }
+    failpoint_mark(FAILPOINT_stage_begun);
     if (stage->entry_count > 0) {
         for (int t = 0; t < STORE_TABLE_COUNT && code == 0; t++) {
             code = stage_write_table(stage, txn, (enum store_table)t);
         }
     }
+    failpoint_mark(FAILPOINT_stage_written);
     for (size_t i = 0; i < stage->after_count && code == 0; i++) {
         code = stage_write_after(stage, txn, &stage->after[i]);
     }
+    failpoint_mark(FAILPOINT_stage_trimmed);
     if (code != 0) {
         mdb_txn_abort(txn);
         return code;
     }
-    return lmdb_commit(txn);
+    code = lmdb_commit(txn);
+    if (code == 0) { failpoint_mark(FAILPOINT_stage_committed); }
+    return code;
 }
 
 enum status stage_commit(struct stage *stage, struct error *err) {
@@ -136,6 +142,7 @@ enum status stage_commit(struct stage *stage, struct error *err) {
     int code = stage_write(stage);
     while (code == MDB_MAP_FULL) {
         status = store_grow(stage->store, err);
+        if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_map_grown, err); }
         if (status != STATUS_OK) { return status; }
         code = stage_write(stage);
     }

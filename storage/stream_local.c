@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <sys/random.h>
 
+#include "base/failpoint.h"
 #include "base/memory.h"
 #include "storage/stream_local_parts.h"
 
@@ -242,7 +243,7 @@ static enum status local_fence(struct stream *s, stream_wait wait, void *wait_co
     memcpy(local->owner, owner, sizeof owner);
     local->fenced_in = true;
     local->in_transaction = false; /* an open one belonged to the owner before */
-    return STATUS_OK;
+    return failpoint_pass(FAILPOINT_local_fenced, err);
 }
 
 static enum status local_committed(struct stream *s, struct stream_position *positions, int count,

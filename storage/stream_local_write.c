@@ -12,6 +12,7 @@
 #include <assert.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/memory.h"
 #include "storage/stream_local_parts.h"
 
@@ -114,7 +115,9 @@ static enum status writer_save(struct local_writer *writer, struct error *err) {
 static enum status writer_retain(struct local_writer *writer, struct error *err) {
     uint64_t retention = writer->local->retention_bytes;
     if (retention == 0 || writer->total <= retention) { return STATUS_OK; }
-    return local_trim(writer->local, writer->txn, retention - retention / 8, &writer->total, err);
+    enum status status =
+        local_trim(writer->local, writer->txn, retention - retention / 8, &writer->total, err);
+    return status == STATUS_OK ? failpoint_pass(FAILPOINT_local_trimmed, err) : status;
 }
 
 static enum status writer_commit(struct local_writer *writer, struct error *err) {
@@ -309,7 +312,12 @@ static enum status local_commit_try(struct stream_local *local,
     }
     status = writer_save(&writer, err);
     if (status == STATUS_OK) { status = writer_retain(&writer, err); }
-    if (status == STATUS_OK) { return writer_commit(&writer, err); }
+    if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_local_written, err); }
+    if (status == STATUS_OK) {
+        status = writer_commit(&writer, err);
+        if (status == STATUS_OK) { failpoint_mark(FAILPOINT_local_committed); }
+        return status;
+    }
 
 fail:
     writer_abort(&writer);
