@@ -10,8 +10,13 @@
 #define PROMPT_NAME_BYTES 64u
 
 static const char *const section_suffixes[PROMPT_SECTION_COUNT] = {
-    [PROMPT_BODY] = "",        [PROMPT_ITEM] = ".item", [PROMPT_SEPARATOR] = ".separator",
-    [PROMPT_EMPTY] = ".empty", [PROMPT_END] = ".end",
+    [PROMPT_BODY] = "",
+    [PROMPT_ITEM] = ".item",
+    [PROMPT_SEPARATOR] = ".separator",
+    [PROMPT_CANDIDATE] = ".candidate",
+    [PROMPT_CANDIDATE_SEPARATOR] = ".candidate_separator",
+    [PROMPT_EMPTY] = ".empty",
+    [PROMPT_END] = ".end",
 };
 
 /* Where the reader stands. */
@@ -52,7 +57,8 @@ static enum status open_section(struct prompt_reader *reader, struct span line) 
     }
     return error_set(reader->err, STATUS_CONFIG,
                      "line %d: section [%.*s] is unknown, expected "
-                     "[%s] or .item .separator .empty .end behind it",
+                     "[%s] or .item .separator .candidate .candidate_separator .empty .end "
+                     "behind it",
                      reader->line, SPAN_ARG(found), reader->name);
 }
 
@@ -102,16 +108,20 @@ static enum status placeholder_add(struct prompt_reader *reader, struct span res
     static const struct {
         const char *text;
         enum prompt_part_kind kind;
-        enum prompt_section section; /* the only one that may hold it */
+        bool of_items; /* belongs in .item and .candidate, else in the body */
     } known[] = {
-        {"{history}", PROMPT_PART_HISTORY, PROMPT_BODY},
-        {"{title}", PROMPT_PART_TITLE, PROMPT_ITEM},
-        {"{item_token}", PROMPT_PART_TOKEN, PROMPT_ITEM},
+        {"{history}", PROMPT_PART_HISTORY, false},
+        {"{candidates}", PROMPT_PART_CANDIDATES, false},
+        {"{title}", PROMPT_PART_TITLE, true},
+        {"{item_token}", PROMPT_PART_TOKEN, true},
     };
+    bool in_body = reader->open == &reader->sections[PROMPT_BODY];
+    bool in_item = reader->open == &reader->sections[PROMPT_ITEM] ||
+                   reader->open == &reader->sections[PROMPT_CANDIDATE];
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         size_t size = strlen(known[i].text);
         if (rest.size < size || memcmp(rest.data, known[i].text, size) != 0) { continue; }
-        if (reader->open != &reader->sections[known[i].section]) { break; }
+        if (!(known[i].of_items ? in_item : in_body)) { break; }
         for (int p = 0; p < reader->open->part_count; p++) {
             if (reader->open->parts[p].kind == known[i].kind) {
                 return error_set(reader->err, STATUS_CONFIG, "line %d: %s is there twice",
@@ -123,8 +133,8 @@ static enum status placeholder_add(struct prompt_reader *reader, struct span res
     }
     return error_set(reader->err, STATUS_CONFIG,
                      "line %d: '%.*s' is no placeholder of this "
-                     "section; {history} belongs in [%s], {title} and {item_token} in [%s.item], "
-                     "\\{ writes a brace",
+                     "section; {history} and {candidates} belong in [%s], {title} and "
+                     "{item_token} in [%s.item] and .candidate, \\{ writes a brace",
                      reader->line, rest.size < 16 ? (int)rest.size : 16, (const char *)rest.data,
                      reader->name, reader->name);
 }
@@ -165,11 +175,51 @@ static enum status read_line(struct prompt_reader *reader, struct span line) {
     return reader->open != NULL ? line_add(reader, line) : STATUS_OK;
 }
 
-static bool has_part(const struct prompt_text *section, enum prompt_part_kind kind) {
+/* Index of the part of this kind; -1 without. */
+static int part_of(const struct prompt_text *section, enum prompt_part_kind kind) {
     for (int i = 0; i < section->part_count; i++) {
-        if (section->parts[i].kind == kind) { return true; }
+        if (section->parts[i].kind == kind) { return i; }
     }
-    return false;
+    return -1;
+}
+
+/* An item must say something about the item. */
+static enum status check_item(const struct prompt_reader *reader, enum prompt_section which) {
+    const struct prompt_text *item = &reader->sections[which];
+    if (part_of(item, PROMPT_PART_TITLE) >= 0 || part_of(item, PROMPT_PART_TOKEN) >= 0) {
+        return STATUS_OK;
+    }
+    return error_set(reader->err, STATUS_CONFIG,
+                     "line %d: section [%s%s] has neither {title} nor {item_token}", item->line,
+                     reader->name, section_suffixes[which]);
+}
+
+/* Candidates: the placeholder behind {history}, and its section; or neither. */
+static enum status check_candidates(const struct prompt_reader *reader) {
+    const struct prompt_text *body = &reader->sections[PROMPT_BODY];
+    const struct prompt_text *candidate = &reader->sections[PROMPT_CANDIDATE];
+    const struct prompt_text *separator = &reader->sections[PROMPT_CANDIDATE_SEPARATOR];
+    int at = part_of(body, PROMPT_PART_CANDIDATES);
+    if (at < 0 && !candidate->found && !separator->found) { return STATUS_OK; }
+    if (at < 0) {
+        return error_set(
+            reader->err, STATUS_CONFIG,
+            "line %d: section [%s] has no {candidates}, which its section [%s%s] is "
+            "for",
+            body->line, reader->name, reader->name,
+            section_suffixes[candidate->found ? PROMPT_CANDIDATE : PROMPT_CANDIDATE_SEPARATOR]);
+    }
+    if (!candidate->found) {
+        return error_set(reader->err, STATUS_CONFIG, "section [%s.candidate] is missing",
+                         reader->name);
+    }
+    if (at < part_of(body, PROMPT_PART_HISTORY)) {
+        return error_set(reader->err, STATUS_CONFIG,
+                         "line %d: section [%s] has {candidates} in front of {history}, expected "
+                         "it behind",
+                         body->line, reader->name);
+    }
+    return check_item(reader, PROMPT_CANDIDATE);
 }
 
 /* What a usable template must have. */
@@ -180,17 +230,12 @@ static enum status check_sections(const struct prompt_reader *reader) {
         return error_set(reader->err, STATUS_CONFIG, "section [%s%s] is missing", reader->name,
                          body->found ? ".item" : "");
     }
-    if (!has_part(body, PROMPT_PART_HISTORY)) {
+    if (part_of(body, PROMPT_PART_HISTORY) < 0) {
         return error_set(reader->err, STATUS_CONFIG, "line %d: section [%s] has no {history}",
                          body->line, reader->name);
     }
-    if (!has_part(item, PROMPT_PART_TITLE) && !has_part(item, PROMPT_PART_TOKEN)) {
-        return error_set(reader->err, STATUS_CONFIG,
-                         "line %d: section [%s.item] has neither "
-                         "{title} nor {item_token}",
-                         item->line, reader->name);
-    }
-    return STATUS_OK;
+    enum status status = check_item(reader, PROMPT_ITEM);
+    return status == STATUS_OK ? check_candidates(reader) : status;
 }
 
 enum status prompt_parse(struct span file, const char *name,

@@ -11,20 +11,23 @@
 #define PROMPT_FILE_BYTES_MAX 65536u
 #define PROMPT_TEXT_BYTES_MAX 4096u /* of one section */
 
-/* The five sections of one template. A section that is absent has data NULL. */
+/* The sections of one template. A section that is absent has data NULL. */
 enum prompt_section {
-    PROMPT_BODY,      /* [name] */
-    PROMPT_ITEM,      /* [name.item] */
-    PROMPT_SEPARATOR, /* [name.separator] */
-    PROMPT_EMPTY,     /* [name.empty] */
-    PROMPT_END,       /* [name.end] */
+    PROMPT_BODY,                /* [name] */
+    PROMPT_ITEM,                /* [name.item] */
+    PROMPT_SEPARATOR,           /* [name.separator] */
+    PROMPT_CANDIDATE,           /* [name.candidate] */
+    PROMPT_CANDIDATE_SEPARATOR, /* [name.candidate_separator] */
+    PROMPT_EMPTY,               /* [name.empty] */
+    PROMPT_END,                 /* [name.end] */
 };
-#define PROMPT_SECTION_COUNT 5
+#define PROMPT_SECTION_COUNT 7
 
 /* What a section's text consists of, in order. */
 enum prompt_part_kind {
     PROMPT_PART_TEXT,
     PROMPT_PART_HISTORY,
+    PROMPT_PART_CANDIDATES,
     PROMPT_PART_TITLE,
     PROMPT_PART_TOKEN
 };
@@ -46,7 +49,7 @@ struct prompt_text {
 
 /* Cuts file into the sections of the template `name`. CONFIG with the line and what is wrong there:
  * unknown section or placeholder, a section twice, body without {history}, item without
- * {title}... */
+ * {title}, {candidates} in front of {history} or without its sections... */
 MUST_CHECK enum status prompt_parse(struct span file, const char *name,
                                     struct prompt_text ret_sections[PROMPT_SECTION_COUNT],
                                     struct error *err);

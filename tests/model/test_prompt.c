@@ -234,6 +234,181 @@ static void a_candidate_is_title_and_end(void **state) {
     prompt_template_close(template);
 }
 
+/* ---- exact mode ------------------------------------------------------------------------------ */
+
+static const char exact_text[] =
+    "[stream]\nSeen:{history}. Of:{candidates}!\\nNext:\\s\n[stream.item]\n\\s{title}{item_token}\n"
+    "[stream.separator]\n,\n[stream.candidate]\n\\s{title}{item_token}\n"
+    "[stream.candidate_separator]\n;\n[stream.empty]\n -\n";
+
+/* Builds the exact prompt of items 1, 2, ... and candidates 101, 102, ... */
+static enum status build_exact(const struct prompt_template *template, const char *const *titles,
+                               int count, const char *const *candidates, int candidate_count,
+                               bool hybrid, int tokens_max, struct prompt *ret_prompt) {
+    struct error err;
+    struct title_tokens tokens[2 * PROMPT_ITEMS_MAX + 8];
+    const struct title_tokens *pointers[2 * PROMPT_ITEMS_MAX + 8];
+    uint32_t items[2 * PROMPT_ITEMS_MAX + 8];
+    for (int i = 0; i < count + candidate_count; i++) {
+        const char *title = i < count ? titles[i] : candidates[i - count];
+        ASSERT_OK(prompt_title_tokens(template, span_of(title), &tokens[i], &err), err);
+        pointers[i] = &tokens[i];
+        items[i] = (uint32_t)(i < count ? i + 1 : i - count + 101);
+    }
+    return prompt_build_exact(template, items, pointers, count, items + count, pointers + count,
+                              candidate_count, hybrid, tokens_max, ret_prompt, &err);
+}
+
+static void exact_prompts_show_history_then_candidates_with_their_tokens(void **state) {
+    (void)state;
+    const char *titles[] = {"One", "Two"};
+    const char *candidates[] = {"Six", "Ten", "Elf"};
+    const uint32_t expected[] = {1, 2, 101, 102, 103};
+    struct prompt prompt;
+    struct prompt_template *template = open_template(exact_text);
+    assert_true(prompt_template_has_candidates(template));
+
+    ASSERT_STATUS(build_exact(template, titles, 2, candidates, 3, true, 200, &prompt), STATUS_OK);
+
+    assert_string_equal(shown(&prompt), "Seen: One^, Two^. Of: Six^; Ten^; Elf^!\nNext:");
+    assert_int_equal(prompt.item_count, 5);
+    assert_memory_equal(prompt.items, expected, sizeof expected);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(prompt.tokens[prompt.item_rows[i]], 257);
+    }
+    prompt_template_close(template);
+}
+
+static void text_only_is_the_same_prompt_without_item_tokens(void **state) {
+    (void)state;
+    const char *titles[] = {"One", "", "Two"};
+    const char *candidates[] = {"Six", "Ten"};
+    const char *nameless[] = {"Six", ""};
+    struct prompt prompt;
+    struct prompt_template *template = open_template(exact_text);
+    ASSERT_STATUS(build_exact(template, titles, 3, candidates, 2, false, 200, &prompt), STATUS_OK);
+    assert_string_equal(shown(&prompt), "Seen: One, Two. Of: Six; Ten!\nNext:");
+    assert_int_equal(prompt.item_count, 0);
+    ASSERT_STATUS(build_exact(template, titles, 0, candidates, 2, false, 200, &prompt), STATUS_OK);
+    assert_string_equal(shown(&prompt), "Seen: -. Of: Six; Ten!\nNext:");
+    ASSERT_STATUS(build_exact(template, titles, 3, nameless, 2, false, 200, &prompt),
+                  STATUS_MALFORMED);
+    ASSERT_STATUS(build_exact(template, titles, 3, nameless, 2, true, 200, &prompt), STATUS_OK);
+    prompt_template_close(template);
+}
+
+static void candidates_stay_when_the_oldest_items_give_way(void **state) {
+    (void)state;
+    const char *titles[] = {"One", "Two"};
+    const char *candidates[] = {"Six", "Ten"};
+    struct prompt prompt;
+    struct prompt_template *template = open_template(exact_text);
+    int whole = (int)strlen("Seen: One, Two. Of: Six; Ten!_Next:");
+    ASSERT_STATUS(build_exact(template, titles, 2, candidates, 2, false, whole, &prompt),
+                  STATUS_OK);
+    assert_int_equal(prompt.count, whole);
+    ASSERT_STATUS(build_exact(template, titles, 2, candidates, 2, false, whole - 1, &prompt),
+                  STATUS_OK);
+    assert_string_equal(shown(&prompt), "Seen: Two. Of: Six; Ten!\nNext:");
+    int least = (int)strlen("Seen: -. Of: Six; Ten!_Next:");
+    ASSERT_STATUS(build_exact(template, titles, 2, candidates, 2, false, least, &prompt),
+                  STATUS_OK);
+    assert_string_equal(shown(&prompt), "Seen: -. Of: Six; Ten!\nNext:");
+    ASSERT_STATUS(build_exact(template, titles, 2, candidates, 2, false, least - 1, &prompt),
+                  STATUS_LIMIT);
+    prompt_template_close(template);
+}
+
+static void history_and_candidates_share_the_limit_of_items(void **state) {
+    (void)state;
+    const char *titles[PROMPT_ITEMS_MAX + 1];
+    struct prompt prompt;
+    for (int i = 0; i < PROMPT_ITEMS_MAX + 1; i++) {
+        titles[i] = "t";
+    }
+    struct prompt_template *template = open_template(exact_text);
+    ASSERT_STATUS(build_exact(template, titles, 60, titles, 20, true, PROMPT_TOKENS_MAX, &prompt),
+                  STATUS_OK);
+    assert_int_equal(prompt.item_count, PROMPT_ITEMS_MAX);
+    assert_int_equal(prompt.items[0], 60 - 44 + 1);
+    ASSERT_STATUS(build_exact(template, titles, 5, titles, PROMPT_ITEMS_MAX, true,
+                              PROMPT_TOKENS_MAX, &prompt),
+                  STATUS_OK);
+    assert_int_equal(prompt.items[0], 101);
+    ASSERT_STATUS(build_exact(template, titles, 5, titles, PROMPT_ITEMS_MAX + 1, true,
+                              PROMPT_TOKENS_MAX, &prompt),
+                  STATUS_LIMIT);
+    prompt_template_close(template);
+}
+
+static void shipped_exact_prompts_end_where_the_answer_begins(void **state) {
+    (void)state;
+    const char *titles[] = {"One", "Two"};
+    const char *candidates[] = {"Six", "Ten"};
+    for (int i = 0; i < PROMPT_EXACT_TEMPLATES; i++) {
+        struct error err;
+        struct prompt prompt;
+        struct title_tokens title;
+        struct title_tokens answer;
+        struct prompt_template *template = NULL;
+        char name[16];
+        (void)snprintf(name, sizeof name, "exact_%d", i + 1);
+        ASSERT_OK(prompt_template_open_named(NULL, name, tokenizer, &template, &err), err);
+        assert_true(prompt_template_has_candidates(template));
+        assert_true(prompt_template_has_item_tokens(template));
+
+        ASSERT_STATUS(build_exact(template, titles, 2, candidates, 2, true, 400, &prompt),
+                      STATUS_OK);
+
+        ASSERT_CONTAINS(shown(&prompt), " One^; Two^");
+        ASSERT_CONTAINS(shown(&prompt), " Six^; Ten^");
+        int32_t last = prompt.tokens[prompt.count - 1];
+        assert_true(last != ' ' && last != '\n'); /* the space is the answer's */
+        ASSERT_OK(prompt_title_tokens(template, span_of("Six"), &title, &err), err);
+        ASSERT_OK(prompt_candidate(template, &title, &answer, &err), err);
+        assert_int_equal(answer.count, 5);
+        assert_memory_equal(answer.ids, ((int32_t[]){' ', 'S', 'i', 'x', '\n'}),
+                            5 * sizeof(int32_t));
+        prompt_template_close(template);
+    }
+}
+
+static void templates_serve_only_the_prompts_they_are_for(void **state) {
+    (void)state;
+    const char *titles[] = {"One"};
+    struct prompt prompt;
+    struct prompt_template *template = open_template(exact_text);
+    ASSERT_STATUS(build(template, titles, 1, 200, &prompt), STATUS_CONFIG);
+    prompt_template_close(template);
+    template = open_template("[stream]\n{history}\n[stream.item]\n{title}\n");
+    assert_false(prompt_template_has_candidates(template));
+    ASSERT_STATUS(build_exact(template, titles, 1, titles, 1, true, 200, &prompt), STATUS_CONFIG);
+    prompt_template_close(template);
+}
+
+static void generated_titles_are_compared_after_folding_white_space(void **state) {
+    (void)state;
+    static const struct {
+        const char *generated, *title;
+        bool same;
+    } cases[] = {
+        {"Toy Story", "Toy Story", true},
+        {"  Toy \t Story \r", "Toy Story", true},
+        {"Toy Story", " Toy\nStory ", true},
+        {"toy story", "Toy Story", false},
+        {"Toy Story 2", "Toy Story", false},
+        {"Toy Stor", "Toy Story", false},
+        {"ToyStory", "Toy Story", false},
+        {"", "Toy Story", false},
+        {" ", "", true},
+        {"A", "A ", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(prompt_title_same(span_of(cases[i].generated), span_of(cases[i].title)),
+                         cases[i].same);
+    }
+}
+
 static void mistakes_are_named_with_their_line(void **state) {
     (void)state;
     static const char *const cases[][2] = {
@@ -250,6 +425,22 @@ static void mistakes_are_named_with_their_line(void **state) {
         {"[stream]\n\\q\n", "line 2: unknown escape"},
         {"[stream\n", "line 1: expected [name]"},
         {"[stream]\n\xff", "not UTF-8"},
+        {"[stream]\n{history}{candidates}\n[stream.item]\n{title}\n",
+         "[stream.candidate] is missing"},
+        {"[stream]\n{history}\n[stream.item]\n{title}\n[stream.candidate]\n{title}\n",
+         "line 1: section [stream] has no {candidates}"},
+        {"[stream]\n{history}\n[stream.item]\n{title}\n[stream.candidate_separator]\n,\n",
+         "[stream.candidate_separator] is for"},
+        {"[stream]\n{candidates}{history}\n[stream.item]\n{title}\n[stream.candidate]\n{title}\n",
+         "line 1: section [stream] has {candidates} in front of {history}"},
+        {"[stream]\n{history}{candidates}\n[stream.item]\n{title}\n[stream.candidate]\nx\n",
+         "line 5: section [stream.candidate] has neither"},
+        {"[stream]\n{history}{candidates}\n[stream.item]\n{title}\n[stream.candidate]\n"
+         "{candidates}\n",
+         "line 6: '{candidates}"},
+        {"[stream]\n{history}{candidates}\n[stream.item]\n- {title}\n[stream.candidate]\n"
+         "{title}\n",
+         "line 5: section has no space in front of {title}"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct error err = {.text = ""};
@@ -296,6 +487,13 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_space_in_front_of_the_title_becomes_its_own),
         cmocka_unit_test(titles_are_cleaned_and_cut),
         cmocka_unit_test(a_candidate_is_title_and_end),
+        cmocka_unit_test(exact_prompts_show_history_then_candidates_with_their_tokens),
+        cmocka_unit_test(text_only_is_the_same_prompt_without_item_tokens),
+        cmocka_unit_test(candidates_stay_when_the_oldest_items_give_way),
+        cmocka_unit_test(history_and_candidates_share_the_limit_of_items),
+        cmocka_unit_test(shipped_exact_prompts_end_where_the_answer_begins),
+        cmocka_unit_test(templates_serve_only_the_prompts_they_are_for),
+        cmocka_unit_test(generated_titles_are_compared_after_folding_white_space),
         cmocka_unit_test(mistakes_are_named_with_their_line),
         cmocka_unit_test(every_failed_allocation_is_reported),
     };
