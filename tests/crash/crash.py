@@ -113,6 +113,7 @@ class Shard:
         self.state = os.path.join(self.folder, "state")
         self.broker = os.path.join(args.work, "broker") if args.kafka else None
         self.process, self.lives, self.ready_s = None, 0, []
+        self.env = {}  # variables of the next life
         self.notify = os.path.join(self.folder, "notify")
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.notify)
@@ -174,6 +175,7 @@ class Shard:
         self.ready.clear()
         env = {k: v for k, v in os.environ.items() if not k.startswith("ILORAD_")}
         env["NOTIFY_SOCKET"] = self.notify
+        env.update(self.env)
         self.log = open(os.path.join(self.folder, "log"), "ab")
         self.started = time.monotonic()
         self.lives += 1
