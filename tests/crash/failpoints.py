@@ -2,14 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """failpoints.py - end the daemon at each named place of the protocol, alone and in ordered pairs.
 
-    failpoints.py --build DIR [--pairs] [--errors] [--kafka] [--share I/N] [--results FILE] [--jobs N]
+    failpoints.py --build DIR [--pairs | --nth KIND [--from N] [--step N] [--to N]] [--errors]
+                  [--share I/N] [--limit N] [--results FILE] [--jobs N]
 
 The names come from base/failpoint.h. A case is a list of lives: the first runs with one point armed,
 with --pairs the second with another, the last one without; each armed life goes on until it is
 ended by its point, or until nothing is left to do and SIGTERM has ended it. Then all that was
 published and the newest adapter files must be those of the run nobody disturbed, byte for byte, and
 `iloractl audit` must be clean. --errors makes the points fail instead of kill: the daemon must end
-with 75 by itself. A point that no life can reach in this set-up is listed, never counted.
+with 75 by itself. --nth memory|file|store makes the N-th allocation, file call or LMDB call of the
+first life fail, for N = from, from + step, ...; 75 again, or 0 where the daemon did without. A point
+that no life can reach in this set-up is listed, never counted.
 
 --results FILE keeps one line a case, so that a campaign that was ended goes on where it was.
 """
@@ -107,7 +110,9 @@ def make_cases(args):
     passes = [1, 2] if not args.pairs else [1]
     points = [n for n in names() if n not in NEEDS]
     armed = []
-    if args.pairs:
+    if args.nth:
+        armed = [[f"{args.nth}=error@{n}"] for n in range(args.first, args.to + 1, args.step)]
+    elif args.pairs:
         for first in points:
             for second in points:
                 armed.append([f"{first}={action}", f"{second}={action}"])
@@ -184,6 +189,10 @@ def main():
                                                           os.path.join(crash.ROOT, "build")))
     parser.add_argument("--pairs", action="store_true")
     parser.add_argument("--errors", action="store_true")
+    parser.add_argument("--nth", choices=["memory", "file", "store"])
+    parser.add_argument("--from", dest="first", type=int, default=1)
+    parser.add_argument("--step", type=int, default=1)
+    parser.add_argument("--to", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--share", default="0/1", help="this part of the cases, I/N")
     parser.add_argument("--limit", type=int, default=0, help="a random choice of so many cases")
