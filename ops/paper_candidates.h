@@ -29,6 +29,19 @@ MUST_CHECK enum status paper_candidates_draw(const struct paper_split *split, ui
                                              const struct paper_sample *sample,
                                              struct paper_candidates *ret_candidates,
                                              struct error *err);
+/* How generated text names a candidate; both look at its first line, without white space at the
+ * ends. */
+enum paper_match {
+    PAPER_MATCH_WHOLE,    /* it is the title: prompt_title_same, case counts */
+    PAPER_MATCH_PUBLISHED /* the title stands in it, in any (ASCII) case, and no other candidate's
+                           * does: the rule of LLaRA's and iLoRA's released evaluation */
+};
+
+/* Index of the candidate that the text names; -1: none or several, an invalid answer (ValidRatio
+ * counts the others). */
+int paper_candidates_named(const struct paper_split *split,
+                           const struct paper_candidates *candidates, struct span generated,
+                           enum paper_match match);
 /* SHA-256 over the lists of all samples, in the order of their ids (so not of their places): per
  * sample id u64, items 20 x u32, target_at u32, little-endian. As draw, and NO_MEMORY. */
 MUST_CHECK enum status paper_candidates_digest(const struct paper_split *split, uint64_t seed,
