@@ -125,16 +125,31 @@ static enum status open_base_model(struct learner_thread *t, struct error *err) 
     return STATUS_OK;
 }
 
+/* It is read at every start: a state that was lost is folded again from it. */
+static enum status open_adapter(struct learner_thread *t, struct error *err) {
+    const char *folder = t->settings->ilora_adapter;
+    if (folder[0] == '\0') { return STATUS_OK; }
+    if (!t->identity.has_lm) {
+        return error_set(err, STATUS_CONFIG,
+                         "[ilora] adapter is '%s' and [base_model] path is empty, expected both",
+                         folder);
+    }
+    enum status status = peft_adapter_open(folder, &t->adapter, err);
+    return status == STATUS_OK ? STATUS_OK : error_wrap(err, "[ilora] adapter");
+}
+
 /* What must be equal for the same rows to give the same bytes. */
 static enum status make_profile(struct learner_thread *t, struct error *err) {
     static _Thread_local struct settings_text text;
     enum status status = settings_text_make(t->settings, &text, err);
     if (status != STATUS_OK) { return status; }
+    char adapter[2 * SHA256_BYTES + 1] = "";
+    if (t->adapter != NULL) { hex_encode(t->adapter->sha256, SHA256_BYTES, adapter); }
     const char *precision = choose_precision(t->settings) == PRECISION_F32 ? "f32" : "bf16";
     (void)snprintf(t->identity.numeric_profile, sizeof(t->identity.numeric_profile),
-                   "%s; base %s; settings %016" PRIx64, t->be->profile,
-                   t->identity.has_lm ? precision : "none",
-                   settings_text_digest(&text)); /* 512 bytes hold it */
+                   "%s; base %s; settings %016" PRIx64 "%s%.16s", t->be->profile,
+                   t->identity.has_lm ? precision : "none", settings_text_digest(&text),
+                   t->adapter != NULL ? "; adapter " : "", adapter); /* 512 bytes hold it */
     return STATUS_OK;
 }
 
@@ -175,6 +190,7 @@ static enum status open_learner(struct learner_thread *t, struct error *err) {
     bool item_tokens = t->template != NULL && prompt_template_has_item_tokens(t->template) != 0;
     struct learner_settings settings =
         model_settings_learner(t->settings, d != NULL ? 2 * d->C : 0, item_tokens);
+    settings.adapter = t->adapter;
     t->catalogue = (struct learner_catalogue){.context = t,
                                               .count = items_count,
                                               .title = item_title,
@@ -199,6 +215,7 @@ enum status learner_parts_open(struct learner_thread *t, struct error *err) {
         status = open_base_model(t, err);
         if (status != STATUS_OK) { return error_wrap(err, "[base_model] path"); }
     }
+    if (status == STATUS_OK) { status = open_adapter(t, err); }
     if (status == STATUS_OK) { status = make_profile(t, err); }
     if (status == STATUS_OK) { status = compare_profile(t, err); }
     if (status == STATUS_OK) { status = open_learner(t, err); }
@@ -210,6 +227,7 @@ enum status learner_parts_open(struct learner_thread *t, struct error *err) {
 void learner_parts_close(struct learner_thread *t) {
     learner_free(t->learner);
     base_model_free(t->base);
+    peft_adapter_close(t->adapter);
     prompt_template_close(t->template);
     tokenizer_close(t->tokenizer);
     checkpoint_close(t->checkpoint);

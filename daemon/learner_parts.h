@@ -36,6 +36,7 @@ struct learner_thread {
     struct base_model *base;
     struct tokenizer *tokenizer;
     struct prompt_template *template;
+    struct peft_adapter *adapter; /* owns; what version 0 starts from, NULL: fresh */
     struct learner *learner;
     struct store_reader *reader; /* rows and titles of a batch */
     struct learner_catalogue catalogue;

@@ -110,6 +110,8 @@
       "HF directory, GGUF file or builtin:tiny; empty = no language model") \
     X(TEXT, base_model, prompts, "", "", 0, 511, "", SETTING_FLAG_O, \
       "prompt template file; empty = the built-in one") \
+    X(TEXT, ilora, adapter, "", "", 0, 511, "", SETTING_FLAG_O, \
+      "PEFT LoRA directory to start from; empty = a fresh adapter") \
     X(INTEGER, ilora, rank, "", "8", 1, 256, "", SETTING_FLAG_O, \
       "total LoRA rank of all experts") \
     X(INTEGER, ilora, experts, "", "4", 1, 16, "", SETTING_FLAG_O, \

@@ -30,6 +30,7 @@
 #include "kernels/backend.h"
 #include "model/fast_model.h"
 #include "model/language_model.h"
+#include "model/peft_adapter.h"
 #include "model/tokenizer.h"
 
 #define BATCH_EVENTS_MAX 4096
@@ -44,7 +45,8 @@ struct learner_settings {
     /* language model */
     bool lm; /* false: no base model, fast tier alone */
     struct ilora_shape ilora;
-    struct lm_step lm_step; /* step is filled in */
+    const struct peft_adapter *adapter; /* borrows; fresh A and B start from it. NULL: none */
+    struct lm_step lm_step;             /* step is filled in */
     int lm_warmup_steps;
     int history; /* items in a prompt, 10 */
     int micro_batch_tokens;

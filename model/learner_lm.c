@@ -17,6 +17,18 @@
 #define TITLES_A_CALL     64  /* titles embedded at once */
 #define SEQUENCE_TOKENS   8   /* shorter prompts than this do not fill a pack */
 
+/* Version 0 is the adapter that the operator brought, if any. */
+static enum status lm_start(struct learner *learner, struct learner_lm *lm, struct error *err) {
+    struct ilora_params *const all[] = {lm->params, lm->served, lm->reference};
+    const struct peft_adapter *adapter = learner->settings.adapter;
+
+    for (int p = 0; p < 3 && adapter != NULL; p++) {
+        enum status status = peft_adapter_start(adapter, all[p], err);
+        if (status != STATUS_OK) { return status; }
+    }
+    return STATUS_OK;
+}
+
 static enum status lm_models(struct learner *learner, struct learner_lm *lm, struct error *err) {
     const struct learner_settings *settings = &learner->settings;
     const struct model_description *description = base_model_description(lm->base);
@@ -39,6 +51,8 @@ static enum status lm_models(struct learner *learner, struct learner_lm *lm, str
     if (status != STATUS_OK) { return status; }
     status = ilora_params_new(learner->be, description, &settings->ilora, seed, false,
                               &lm->reference, err);
+    if (status != STATUS_OK) { return status; }
+    status = lm_start(learner, lm, err);
     if (status != STATUS_OK) { return status; }
     lm->floats = ilora_params_floats(lm->params);
     lm->host = MEMORY_TAKE_ARRAY(float, lm->floats);

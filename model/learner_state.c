@@ -146,10 +146,18 @@ static enum status state_write(struct learner *learner, struct state_parts *part
     return status;
 }
 
+/* SHA-256 of the adapter that it all started from, in hex; "" for a fresh one. */
+static void adapter_text(const struct learner *learner, char ret_text[2 * SHA256_BYTES + 1]) {
+    const struct peft_adapter *adapter = learner->lm != NULL ? learner->settings.adapter : NULL;
+
+    ret_text[0] = '\0';
+    if (adapter != NULL) { hex_encode(adapter->sha256, SHA256_BYTES, ret_text); }
+}
+
 static enum status checkpoint_json_write(const struct learner *learner, const char *folder,
                                          struct error *err) {
     static const char *const names[] = {COUNTERS_FILE, STATE_FILE};
-    char path[FILE_PATH_BYTES_MAX];
+    char path[FILE_PATH_BYTES_MAX], adapter[2 * SHA256_BYTES + 1];
     struct buffer out = {0};
     struct json_writer w;
 
@@ -158,6 +166,8 @@ static enum status checkpoint_json_write(const struct learner *learner, const ch
     json_write_integer(&w, "format", 1);
     json_write_integer(&w, "seq", (int64_t)learner->seq);
     json_write_integer(&w, "version", (int64_t)learner->version);
+    adapter_text(learner, adapter);
+    if (adapter[0] != '\0') { json_write_string(&w, "adapter", span_of(adapter)); }
     enum status status = folder_digests_write(&w, folder, names, 2, err);
     json_write_object_end(&w);
     if (status == STATUS_OK && json_write_end(&w) != STATUS_OK) {
@@ -303,6 +313,20 @@ static enum status state_read(struct learner *learner, const struct safetensors 
     return STATUS_OK;
 }
 
+/* What a checkpoint grew from is not to be seen in its weights. */
+static enum status adapter_check(const struct learner *learner, const struct json_value *json,
+                                 struct error *err) {
+    char wanted[2 * SHA256_BYTES + 1];
+    struct span held = {NULL, 0}; /* absent: a fresh adapter */
+
+    adapter_text(learner, wanted);
+    (void)json_string(json_member(json, "adapter"), &held);
+    if (span_equal(held, span_of(wanted))) { return STATUS_OK; }
+    return error_set(err, STATUS_CORRUPT,
+                     "it started from adapter '%.*s', the settings say '%s' ('' = a fresh one)",
+                     SPAN_ARG(held), wanted);
+}
+
 enum status learner_load(struct learner *learner, const char *path, struct error *err) {
     char file_path[FILE_PATH_BYTES_MAX];
     struct json_value *json = NULL;
@@ -310,6 +334,8 @@ enum status learner_load(struct learner *learner, const char *path, struct error
 
     assert(learner->seq == 0); /* into a fresh learner: half a load is thrown away by the caller */
     enum status status = folder_digests_check(path, CHECKPOINT_FILE, &json, NULL, err);
+    if (status != STATUS_OK) { goto done; }
+    status = adapter_check(learner, json, err);
     if (status != STATUS_OK) { goto done; }
     status = path_join(file_path, path, STATE_FILE, err);
     if (status != STATUS_OK) { goto done; }

@@ -26,6 +26,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/status.h"
 #include "model/language_model.h"
@@ -44,14 +45,19 @@ struct peft_matrix {
 };
 
 struct peft_adapter {
+    char folder[FILE_PATH_BYTES_MAX];
     int rank;     /* r */
     double alpha; /* lora_alpha */
-    double scale; /* c: alpha/r or alpha/sqrt(r) */
+    bool rslora;
+    double scale; /* c: alpha/r, or alpha/sqrt(r) with rslora */
     char base_name[256];
     uint8_t sha256[SHA256_BYTES]; /* over both files: config, then tensors */
     struct peft_matrix *matrices; /* (count) owns; sorted by name, so A precedes its B */
     int count;
+    int layers;    /* the last one that has a matrix, and one */
     float *values; /* owns: all matrices */
+    /* Modules (bits, by peft_config.h) that must be there, by layer; none for a pattern. */
+    uint8_t targeted[PEFT_LAYERS_MAX];
 };
 
 /* Reads and checks a folder. Values are f32, finite; each A has its B; each module that the config
@@ -59,6 +65,10 @@ struct peft_adapter {
 MUST_CHECK enum status peft_adapter_open(const char *folder, struct peft_adapter **ret_adapter,
                                          struct error *err);
 void peft_adapter_close(struct peft_adapter *adapter); /* NULL is fine */
+
+/* Is each module there that the config targets in layers 0 .. layers-1? CONFIG names the first. */
+MUST_CHECK enum status peft_adapter_check_targets(const struct peft_adapter *adapter, int layers,
+                                                  struct error *err);
 
 /* Writes the adapter over the A and B of params (VALUE, and EMA where there is one), which are
  * those of ilora_params_new: modules the adapter lacks get B = 0. CONFIG: a matrix that the base
@@ -72,9 +82,9 @@ MUST_CHECK enum status peft_adapter_start(const struct peft_adapter *adapter,
 MUST_CHECK enum status peft_adapter_write(const struct tensor_list *list, int rank, double alpha,
                                           const char *base_name, const char *folder,
                                           struct error *err);
-/* The adapter of a version with one gate folded in: B' = K B diag(g). gate (K), NULL: uniform. K
- * divides the rank. The folder appears whole or not at all: it must not exist, its parent must.
- * CONFIG: the folder is there, the config is not r = R with alpha/R. */
+/* The adapter of a version with one gate folded in: B' = K B diag(g). gate (K), NULL: uniform. The
+ * folder appears whole or not at all: it must not exist, its parent must. CONFIG: the folder is
+ * there, K does not divide the rank, a module is not there. */
 MUST_CHECK enum status peft_adapter_export(const struct peft_adapter *adapter, const float *gate,
                                            int K, const char *folder, struct error *err);
 

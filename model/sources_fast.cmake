@@ -7,6 +7,6 @@ list(APPEND ILORA_MODEL_SOURCES
 if(ILORA_TEXT)
   list(APPEND ILORA_MODEL_SOURCES
     batch_users.c eval_book.c learner.c learner_evaluate.c learner_lm.c learner_lm_train.c
-    learner_state.c learner_train.c reservoir.c tensor_file.c title_vectors.c version.c
-    version_files.c)
+    learner_state.c learner_train.c peft_adapter.c peft_config.c peft_mix.c reservoir.c
+    tensor_file.c title_vectors.c version.c version_files.c version_gate.c)
 endif()

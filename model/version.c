@@ -101,7 +101,9 @@ enum status learner_make_version(struct learner *learner, uint64_t number, const
                                  const char *numeric_profile, const char *base_model_name,
                                  const uint8_t base_sha256[SHA256_BYTES],
                                  struct version **ret_version, struct error *err) {
-    const struct version_origin origin = {numeric_profile, base_model_name, base_sha256};
+    const struct peft_adapter *adapter = learner->lm != NULL ? learner->settings.adapter : NULL;
+    const struct version_origin origin = {numeric_profile, base_model_name, base_sha256,
+                                          adapter != NULL ? adapter->sha256 : NULL};
     struct version *version = NULL;
 
     if (file_exists(path)) {

@@ -10,12 +10,9 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "model/peft_adapter.h"
 
-#define WEIGHTS_FILE  "ilora.safetensors"
-#define ADAPTER_FILE  "adapter_model.safetensors"
-#define CONFIG_FILE   "adapter_config.json"
 #define COUNTERS_FILE "counters.bin"
-#define MANIFEST_FILE "manifest.json"
 
 void stack_to_doubles(const struct stacker *stack, double ret_values[STACK_DOUBLES]) {
     memcpy(ret_values, stack->weight, sizeof stack->weight);
@@ -64,54 +61,18 @@ static enum status params_copy(const struct ilora_params *params, float *values,
     return STATUS_OK;
 }
 
-/* PEFT's LoraConfig: with a uniform gate the adapter is plain LoRA of scale alpha/R (MODEL.md). */
-static enum status adapter_config_write(const struct ilora_shape *shape, const char *base_name,
-                                        const char *folder, struct error *err) {
-    static const char *const modules[] = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
-                                          "gate_proj", "up_proj", "down_proj"};
-    char path[FILE_PATH_BYTES_MAX];
-    struct buffer out = {0};
-    struct json_writer w;
-
-    json_write_begin(&w, &out);
-    json_write_object(&w, NULL);
-    json_write_string(&w, "peft_type", span_of("LORA"));
-    json_write_string(&w, "task_type", span_of("CAUSAL_LM"));
-    json_write_string(&w, "base_model_name_or_path", span_of(base_name));
-    json_write_integer(&w, "r", shape->R);
-    json_write_real(&w, "lora_alpha", (double)shape->alpha);
-    json_write_real(&w, "lora_dropout", 0);
-    json_write_string(&w, "bias", span_of("none"));
-    json_write_bool(&w, "fan_in_fan_out", false);
-    json_write_bool(&w, "inference_mode", true);
-    json_write_array(&w, "target_modules");
-    for (size_t m = 0; m < sizeof modules / sizeof modules[0]; m++) {
-        json_write_string(&w, NULL, span_of(modules[m]));
-    }
-    json_write_array_end(&w);
-    json_write_object_end(&w);
-    enum status status = json_write_end(&w);
-    if (status != STATUS_OK) { status = error_set(err, status, "'" CONFIG_FILE "'"); }
-    if (status == STATUS_OK) { status = path_join(path, folder, CONFIG_FILE, err); }
-    if (status == STATUS_OK) {
-        struct span piece = buffer_span(&out);
-        status = file_write(path, &piece, 1, err);
-    }
-    buffer_free(&out);
-    return status;
-}
-
+/* With a uniform gate the adapter is plain LoRA of scale alpha/R (MODEL.md): PEFT loads it. */
 static enum status adapter_write(const struct version *version, const float *values,
                                  const char *folder, const struct version_origin *origin,
                                  struct error *err) {
     struct tensor_list list = {0};
 
+    const struct ilora_shape *shape = ilora_params_shape(version->params);
     params_list(version->params, values, true, &list);
-    enum status status = tensor_list_write(&list, folder, ADAPTER_FILE, err);
+    enum status status = peft_adapter_write(&list, shape->R, (double)shape->alpha,
+                                            origin->base_model_name, folder, err);
     tensor_list_free(&list);
-    if (status != STATUS_OK) { return status; }
-    return adapter_config_write(ilora_params_shape(version->params), origin->base_model_name,
-                                folder, err);
+    return status;
 }
 
 /* ---- weights --------------------------------------------------------------------------------- */
@@ -190,6 +151,12 @@ static void numbers_write(struct json_writer *w, const struct version *version,
     json_write_string(w, "name", span_of(origin->base_model_name));
     json_write_string(w, "sha256", span_of(text));
     json_write_object_end(w);
+    if (origin->adapter_sha256 != NULL) {
+        hex_encode(origin->adapter_sha256, SHA256_BYTES, text);
+        json_write_object(w, "adapter");
+        json_write_string(w, "sha256", span_of(text));
+        json_write_object_end(w);
+    }
     json_write_object(w, "ilora");
     json_write_integer(w, "rank", shape->R);
     json_write_integer(w, "experts", shape->K);
@@ -200,7 +167,8 @@ static void numbers_write(struct json_writer *w, const struct version *version,
 
 static enum status manifest_write(struct version *version, const char *folder,
                                   const struct version_origin *origin, struct error *err) {
-    static const char *const names[] = {COUNTERS_FILE, WEIGHTS_FILE, ADAPTER_FILE, CONFIG_FILE};
+    static const char *const names[] = {COUNTERS_FILE, WEIGHTS_FILE, PEFT_MODEL_FILE,
+                                        PEFT_CONFIG_FILE};
     char path[FILE_PATH_BYTES_MAX];
     struct buffer out = {0};
     struct json_writer w;
@@ -249,8 +217,8 @@ enum status version_files_write(struct learner *learner, struct version *version
     return status;
 }
 
-static enum status sasrec_read(struct sasrec *sasrec, const struct safetensors *file,
-                               struct error *err) {
+enum status version_sasrec_read(struct sasrec *sasrec, const struct safetensors *file,
+                                struct error *err) {
     int64_t M = tensor_file_rows(file, sasrec_tensor_at(sasrec, 0)->name);
 
     if (M < 0 || M > sasrec_shape_of(sasrec)->items_max) {
@@ -285,7 +253,7 @@ static enum status weights_read(struct version *version, float *values,
                                 const struct safetensors *file, struct error *err) {
     double stack[STACK_DOUBLES];
 
-    enum status status = sasrec_read(version->fast->sasrec, file, err);
+    enum status status = version_sasrec_read(version->fast->sasrec, file, err);
     if (status != STATUS_OK) { return status; }
     version->fast->items = sasrec_items(version->fast->sasrec);
     status = tensor_file_copy(file, "stack.fast", "", "F64", 1, STACK_DOUBLES, stack, err);
@@ -321,7 +289,7 @@ enum status version_files_read(struct learner *learner, struct version *version,
     if (version->params != NULL) {
         values = MEMORY_TAKE_ARRAY(float, ilora_params_floats(version->params));
         if (values == NULL) { status = error_set(err, STATUS_NO_MEMORY, "parameters"); }
-        if (status == STATUS_OK) { status = weights_open(folder, ADAPTER_FILE, &adapter, err); }
+        if (status == STATUS_OK) { status = weights_open(folder, PEFT_MODEL_FILE, &adapter, err); }
         if (status == STATUS_OK) {
             status = params_copy(version->params, values, true, adapter, err);
         }

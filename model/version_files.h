@@ -15,6 +15,8 @@
 #include "model/learner_rooms.h"
 #include "model/tensor_file.h"
 
+#define WEIGHTS_FILE  "ilora.safetensors"
+#define MANIFEST_FILE "manifest.json"
 #define STACK_DOUBLES (4 * FEATURE_COUNT + 2) /* weight, mean, variance, gradient2, seen, active */
 
 /* A stack as doubles, and back. */
@@ -25,7 +27,8 @@ void stack_from_doubles(const double values[STACK_DOUBLES], struct stacker *stac
 struct version_origin {
     const char *numeric_profile;
     const char *base_model_name;
-    const uint8_t *base_sha256; /* (SHA256_BYTES) */
+    const uint8_t *base_sha256;    /* (SHA256_BYTES) */
+    const uint8_t *adapter_sha256; /* (SHA256_BYTES) of the one it all started from; NULL: none */
 };
 
 /* Writes all files into the folder, which exists, and the version's digest. */
@@ -35,5 +38,8 @@ MUST_CHECK enum status version_files_write(struct learner *learner, struct versi
 /* Reads fast model, params and figures of a version whose objects are empty but there. */
 MUST_CHECK enum status version_files_read(struct learner *learner, struct version *version,
                                           const char *folder, struct error *err);
+/* SASRec's tensors of WEIGHTS_FILE into an object of its shape that has no items yet. CORRUPT. */
+MUST_CHECK enum status version_sasrec_read(struct sasrec *sasrec, const struct safetensors *file,
+                                           struct error *err);
 
 #endif
