@@ -135,11 +135,11 @@ fail:
     return status;
 }
 
-/* Opens for reading; NOT_FOUND or IO. A folder is refused. */
-static enum status file_open(const char *path, int *ret_fd, struct stat *ret_info,
+/* Opens for reading; NOT_FOUND or IO. A folder is refused. flags: more of open's. */
+static enum status file_open(const char *path, int flags, int *ret_fd, struct stat *ret_info,
                              struct error *err) {
     if (fault_fires(FAULT_FILE)) { return error_errno(err, EIO, "opening '%s'", path); }
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
     if (fd < 0 && errno == ENOENT) {
         return error_set(err, STATUS_NOT_FOUND, "'%s' does not exist", path);
     }
@@ -184,7 +184,7 @@ enum status file_read(const char *path, size_t limit, struct buffer *ret_bytes, 
 
     int fd = -1;
     struct stat info;
-    enum status status = file_open(path, &fd, &info, err);
+    enum status status = file_open(path, 0, &fd, &info, err);
     if (status != STATUS_OK) { return status; }
 
     /* One byte beyond the limit is what proves that the file is too large. */
@@ -210,8 +210,13 @@ enum status file_read(const char *path, size_t limit, struct buffer *ret_bytes, 
 enum status file_map(const char *path, struct span *ret_bytes, struct error *err) {
     int fd = -1;
     struct stat info;
-    enum status status = file_open(path, &fd, &info, err);
+    /* Not blocking: opening a FIFO would wait for a writer. */
+    enum status status = file_open(path, O_NONBLOCK, &fd, &info, err);
     if (status != STATUS_OK) { return status; }
+    if (!S_ISREG(info.st_mode)) {
+        (void)close(fd); /* read only: nothing to lose */
+        return error_set(err, STATUS_IO, "'%s' is not a regular file", path);
+    }
 
     size_t size = (size_t)info.st_size;
     void *mapped = NULL;

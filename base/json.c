@@ -58,9 +58,11 @@ static const struct json_value *json_outer(const json_t *inner) {
     return (const struct json_value *)(const void *)inner;
 }
 
-/* MALFORMED when brackets outside strings nest deeper than JSON_DEPTH_MAX. */
-static enum status json_check_depth(struct span text, struct error *err) {
+/* MALFORMED when brackets outside strings nest deeper than JSON_DEPTH_MAX, or when there are more
+ * than values_max values: each but the first stands behind a comma or an opening bracket. */
+static enum status json_check_size(struct span text, size_t values_max, struct error *err) {
     int depth = 0;
+    size_t values = 1;
     int line = 1;
     size_t line_begin = 0;
     bool in_string = false;
@@ -78,6 +80,11 @@ static enum status json_check_depth(struct span text, struct error *err) {
         }
         if (c == '}' || c == ']') { depth--; }
         if (c == '{' || c == '[') { depth++; }
+        if (c == ',' || c == '{' || c == '[') { values++; }
+        if (values > values_max) {
+            return error_set(err, STATUS_MALFORMED, "JSON line %d column %zu: more than %zu values",
+                             line, i - line_begin + 1, values_max);
+        }
         if (depth > JSON_DEPTH_MAX) {
             return error_set(err, STATUS_MALFORMED,
                              "JSON line %d column %zu: nested deeper than %d levels", line,
@@ -88,16 +95,22 @@ static enum status json_check_depth(struct span text, struct error *err) {
 }
 
 enum status json_parse(struct span text, struct json_value **ret_value, struct error *err) {
+    return json_parse_limited(text, SIZE_MAX, false, ret_value, err);
+}
+
+enum status json_parse_limited(struct span text, size_t values_max, bool unique_keys,
+                               struct json_value **ret_value, struct error *err) {
     (void)pthread_once(&json_once, json_prepare); /* cannot fail with a static control */
 
     if (text.size == 0) { return error_set(err, STATUS_MALFORMED, "JSON text is empty"); }
-    enum status status = json_check_depth(text, err);
+    enum status status = json_check_size(text, values_max, err);
     if (status != STATUS_OK) { return status; }
 
     json_memory_refused = false;
     json_error_t reason = {.line = 0};
-    json_t *inner =
-        json_loadb((const char *)text.data, text.size, JSON_DECODE_ANY | JSON_ALLOW_NUL, &reason);
+    const size_t flags =
+        JSON_DECODE_ANY | JSON_ALLOW_NUL | (unique_keys ? JSON_REJECT_DUPLICATES : 0u);
+    json_t *inner = json_loadb((const char *)text.data, text.size, flags, &reason);
     if (inner != NULL && !json_memory_refused) {
         *ret_value = (struct json_value *)(void *)inner;
         return STATUS_OK;

@@ -216,11 +216,50 @@ static void every_allocation_of_parsing_may_fail(void **state) {
     assert_true(fault_sweep(FAULT_MEMORY, STATUS_NO_MEMORY, parse_one, text) > 10);
 }
 
+static void the_number_of_values_is_limited_before_parsing(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t values; /* at most; the writer's count, containers included */
+    } cases[] = {
+        {"7", 1}, {"[]", 2}, {"[1,2]", 3}, {"{\"a\":1,\"b\":[1,2]}", 5}, {"[\",,,[{\"]", 2},
+    };
+    struct error err;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct json_value *value = NULL;
+        ASSERT_OK(json_parse_limited(span_of(cases[i].text), cases[i].values, false, &value, &err),
+                  err);
+        json_free(value);
+        if (cases[i].values == 1) { continue; }
+        ASSERT_STATUS(
+            json_parse_limited(span_of(cases[i].text), cases[i].values - 1, false, &value, &err),
+            STATUS_MALFORMED);
+        ASSERT_CONTAINS(err.text, "line 1 column");
+        ASSERT_CONTAINS(err.text, "values");
+    }
+}
+
+static void a_key_that_stands_twice_is_refused_where_keys_are_unique(void **state) {
+    (void)state;
+    struct error err;
+    struct json_value *value = NULL;
+    const char *text = "{\"a\":1,\"b\":{\"a\":1},\"a\":2}";
+    int64_t integer = 0;
+
+    ASSERT_STATUS(json_parse_limited(span_of(text), 100, true, &value, &err), STATUS_MALFORMED);
+    ASSERT_CONTAINS(err.text, "\"a\"");
+    ASSERT_OK(json_parse_limited(span_of(text), 100, false, &value, &err), err);
+    assert_true(json_integer(json_member(value, "a"), &integer) && integer == 2);
+    json_free(value);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_have_their_kinds),
         cmocka_unit_test(what_is_absent_or_of_another_kind_is_false_and_not_a_crash),
         cmocka_unit_test(bad_text_is_malformed_with_its_place),
+        cmocka_unit_test(the_number_of_values_is_limited_before_parsing),
+        cmocka_unit_test(a_key_that_stands_twice_is_refused_where_keys_are_unique),
         cmocka_unit_test(depth_is_limited_outside_strings),
         cmocka_unit_test(members_come_in_the_order_of_the_text_and_the_last_duplicate_wins),
         cmocka_unit_test(the_writer_places_commas_and_escapes),
