@@ -6,7 +6,8 @@
  * data
  *
  * Source: the safetensors format description. Offsets are relative to the data; the tensors must
- * tile it without holes or overlap, so every byte of the file is accounted for.
+ * tile it without holes or overlap, so every byte of the file is accounted for. A name that stands
+ * twice is refused by the parser: which of the two is meant differs from reader to reader.
  */
 #include "model/safetensors.h"
 
@@ -20,6 +21,7 @@
 
 #define HEADER_BYTES_MAX (16u * 1024u * 1024u)
 #define TENSORS_MAX      65536u
+#define VALUES_MAX       (11u * TENSORS_MAX) /* JSON values: 10 a tensor of four sizes */
 
 struct safetensors {
     struct span bytes;                 /* whole file */
@@ -53,23 +55,32 @@ struct header_reader {
     enum status status;
 };
 
+/* Refuses a field of a tensor: what was found, as words, and what was expected. */
+static enum status refuse(const struct header_reader *reader, const struct safetensors_entry *entry,
+                          const char *field, const char *words) {
+    return error_set(reader->err, STATUS_CONFIG, "tensor '%s': field '%s' %s", entry->name, field,
+                     words);
+}
+
 /* "data_offsets": [first, end], inside the data and of the tensor's size. */
 static enum status read_offsets(const struct header_reader *reader, const struct json_value *value,
                                 struct safetensors_entry *entry) {
     const struct json_value *offsets = json_member(value, "data_offsets");
     int64_t first = -1;
     int64_t end = -1;
-    bool good = json_size(offsets) == 2 && json_integer(json_element(offsets, 0), &first) &&
+    bool good = offsets != NULL && json_kind(offsets) == JSON_ARRAY && json_size(offsets) == 2 &&
+                json_integer(json_element(offsets, 0), &first) &&
                 json_integer(json_element(offsets, 1), &end);
-    if (!good || first < 0 || end < first || (uint64_t)end > reader->data.size) {
+    if (!good) { return refuse(reader, entry, "data_offsets", "is not two integers [first, end]"); }
+    if (first < 0 || end < first || (uint64_t)end > reader->data.size) {
         return error_set(reader->err, STATUS_CONFIG,
-                         "tensor '%s': data_offsets do not lie in the "
-                         "file's %zu bytes of data",
-                         entry->name, reader->data.size);
+                         "tensor '%s': field 'data_offsets' is [%lld, %lld], expected "
+                         "first <= end <= the file's %zu bytes of data",
+                         entry->name, (long long)first, (long long)end, reader->data.size);
     }
     if ((uint64_t)(end - first) != entry->bytes) {
         return error_set(reader->err, STATUS_CONFIG,
-                         "tensor '%s': data_offsets hold %lld bytes, "
+                         "tensor '%s': field 'data_offsets' holds %lld bytes, "
                          "dtype and shape ask for %zu",
                          entry->name, (long long)(end - first), entry->bytes);
     }
@@ -77,42 +88,61 @@ static enum status read_offsets(const struct header_reader *reader, const struct
     return STATUS_OK;
 }
 
-static enum status read_entry(const struct header_reader *reader, struct span name,
-                              const struct json_value *value, struct safetensors_entry *entry) {
-    struct error *err = reader->err;
-    if (name.size == 0 || name.size >= sizeof entry->name) {
-        return error_set(err, STATUS_CONFIG, "a tensor's name has %zu bytes, expected 1 to %zu",
-                         name.size, sizeof entry->name - 1);
-    }
-    memcpy(entry->name, name.data, name.size);
-
+static enum status read_dtype(const struct header_reader *reader, const struct json_value *value,
+                              struct safetensors_entry *entry) {
     struct span dtype = {NULL, 0};
-    if (!json_string(json_member(value, "dtype"), &dtype) || dtype.size >= sizeof entry->dtype) {
-        return error_set(err, STATUS_CONFIG, "tensor '%s' has no dtype", entry->name);
+    if (!json_string(json_member(value, "dtype"), &dtype)) {
+        return refuse(reader, entry, "dtype", "is missing or not a string");
     }
-    memcpy(entry->dtype, dtype.data, dtype.size);
-    unsigned unit = safetensors_dtype_bytes(entry->dtype);
-    if (unit == 0) {
-        return error_set(err, STATUS_CONFIG, "tensor '%s' has dtype '%s', which is not supported",
-                         entry->name, entry->dtype);
+    if (dtype.size < sizeof entry->dtype && memchr(dtype.data, '\0', dtype.size) == NULL) {
+        memcpy(entry->dtype, dtype.data, dtype.size);
     }
+    entry->bytes = safetensors_dtype_bytes(entry->dtype); /* the empty one is not known */
+    if (entry->bytes > 0) { return STATUS_OK; }
+    return error_set(reader->err, STATUS_CONFIG,
+                     "tensor '%s': field 'dtype' is '%.*s', which is not supported", entry->name,
+                     dtype.size < 40 ? (int)dtype.size : 40, (const char *)dtype.data);
+}
 
+/* entry->bytes holds the bytes of one value; afterwards those of the tensor. */
+static enum status read_shape(const struct header_reader *reader, const struct json_value *value,
+                              struct safetensors_entry *entry) {
     const struct json_value *shape = json_member(value, "shape");
     if (shape == NULL || json_kind(shape) != JSON_ARRAY || json_size(shape) > 4) {
-        return error_set(err, STATUS_CONFIG,
-                         "tensor '%s': shape is not an array of at most 4 sizes", entry->name);
+        return refuse(reader, entry, "shape", "is not an array of at most 4 sizes");
     }
     entry->dims = (int)json_size(shape);
-    entry->bytes = unit;
     for (int i = 0; i < entry->dims; i++) {
         int64_t size = -1;
-        if (!json_integer(json_element(shape, (size_t)i), &size) || size < 0 ||
-            __builtin_mul_overflow(entry->bytes, (size_t)size, &entry->bytes)) {
-            return error_set(err, STATUS_CONFIG, "tensor '%s': size %d of its shape is absurd",
-                             entry->name, i);
+        if (!json_integer(json_element(shape, (size_t)i), &size) || size < 0) {
+            return refuse(reader, entry, "shape", "holds what is not a size of 0 or more");
+        }
+        if (__builtin_mul_overflow(entry->bytes, (size_t)size, &entry->bytes)) {
+            return refuse(reader, entry, "shape", "asks for more bytes than 64 bits count");
         }
         entry->shape[i] = size;
     }
+    return STATUS_OK;
+}
+
+static enum status read_entry(const struct header_reader *reader, struct span name,
+                              const struct json_value *value, struct safetensors_entry *entry) {
+    if (name.size == 0 || name.size >= sizeof entry->name) {
+        return error_set(reader->err, STATUS_CONFIG,
+                         "tensor '%.*s': its name has %zu bytes, expected 1 to %zu",
+                         name.size < 40 ? (int)name.size : 40, (const char *)name.data, name.size,
+                         sizeof entry->name - 1);
+    }
+    memcpy(entry->name, name.data, name.size);
+    if (json_kind(value) != JSON_OBJECT) {
+        return error_set(reader->err, STATUS_CONFIG,
+                         "tensor '%s' is not an object of dtype, shape and data_offsets",
+                         entry->name);
+    }
+    enum status status = read_dtype(reader, value, entry);
+    if (status != STATUS_OK) { return status; }
+    status = read_shape(reader, value, entry);
+    if (status != STATUS_OK) { return status; }
     return read_offsets(reader, value, entry);
 }
 
@@ -141,31 +171,30 @@ static int compare_names(const void *a, const void *b) {
                   ((const struct safetensors_entry *)b)->name);
 }
 
-/* Tensors tile the data: no hole, no overlap, nothing behind the last. Names are unique. */
+/* Tensors tile the data: no hole, no overlap, nothing behind the last. */
 static enum status check_tiling(struct safetensors *file, struct span data, struct error *err) {
     size_t at = 0;
     qsort(file->entries, (size_t)file->count, sizeof *file->entries, compare_offsets);
     for (int i = 0; i < file->count; i++) {
         const struct safetensors_entry *entry = &file->entries[i];
-        if ((const uint8_t *)entry->data != data.data + at) {
+        size_t first = (size_t)((const uint8_t *)entry->data - data.data);
+        if (first != at) {
             return error_set(err, STATUS_CONFIG,
-                             "tensor '%s' leaves a hole or overlaps another at "
-                             "data byte %zu",
-                             entry->name, at);
+                             "tensor '%s': field 'data_offsets' begins at %zu, expected %zu: "
+                             "it %s%s%s%s",
+                             entry->name, first, at,
+                             first > at ? "leaves a hole behind " : "overlaps ",
+                             i > 0 ? "tensor '" : "the header",
+                             i > 0 ? file->entries[i - 1].name : "", i > 0 ? "'" : "");
         }
         at += entry->bytes;
     }
     if (at != data.size) {
-        return error_set(err, STATUS_CONFIG, "%zu bytes of data belong to no tensor",
-                         data.size - at);
+        return error_set(err, STATUS_CONFIG,
+                         "%zu bytes of data belong to no tensor: its tensors end at %zu of %zu",
+                         data.size - at, at, data.size);
     }
     qsort(file->entries, (size_t)file->count, sizeof *file->entries, compare_names);
-    for (int i = 1; i < file->count; i++) {
-        if (strcmp(file->entries[i - 1].name, file->entries[i].name) == 0) {
-            return error_set(err, STATUS_CONFIG, "tensor '%s' is there twice",
-                             file->entries[i].name);
-        }
-    }
     return STATUS_OK;
 }
 
@@ -174,19 +203,20 @@ static enum status read_header(struct safetensors *file, struct error *err) {
     uint64_t size = file->bytes.size >= 8 ? get_u64le(file->bytes.data) : 0;
     if (size < 2 || size > HEADER_BYTES_MAX || size > file->bytes.size - 8) {
         return error_set(err, STATUS_CONFIG,
-                         "header of %llu bytes in a file of %zu: expected 2 to "
-                         "%u bytes inside the file",
+                         "header size (the first 8 bytes) is %llu in a file of %zu bytes, "
+                         "expected 2 to %u and inside the file",
                          (unsigned long long)size, file->bytes.size, HEADER_BYTES_MAX);
     }
     struct span text = span_make(file->bytes.data + 8, (size_t)size);
-    enum status status = json_parse(text, &header, err);
+    enum status status = json_parse_limited(text, VALUES_MAX, true, &header, err);
     if (status != STATUS_OK) {
         if (status == STATUS_MALFORMED) { err->code = STATUS_CONFIG; }
         return error_wrap(err, "header");
     }
     if (json_kind(header) != JSON_OBJECT || json_size(header) > TENSORS_MAX) {
-        status = error_set(err, STATUS_CONFIG, "header is not an object of at most %u tensors",
-                           TENSORS_MAX);
+        status = error_set(err, STATUS_CONFIG,
+                           "header is not an object of at most %u tensors: it has %zu members",
+                           TENSORS_MAX, json_size(header));
         goto done;
     }
     file->capacity = (int)json_size(header);

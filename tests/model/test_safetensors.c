@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/bytes.h"
 #include "base/fault.h"
@@ -90,6 +91,9 @@ static void no_tensors_make_a_valid_file(void **state) {
     safetensors_close(file);
 }
 
+#define ENTRY(name, dtype, shape, offsets) \
+    "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
+
 /* A file of this header and `data` bytes of data. */
 static enum status open_header(const char *header, size_t data, struct error *err) {
     struct safetensors *file = NULL;
@@ -104,37 +108,119 @@ static enum status open_header(const char *header, size_t data, struct error *er
     return status;
 }
 
-static void hostile_headers_are_refused_with_the_reason(void **state) {
+/* Each says the tensor and the field. */
+static void hostile_headers_are_refused_with_tensor_and_field(void **state) {
     (void)state;
     static const struct {
         const char *header;
         size_t data;
-        const char *words;
+        const char *tensor, *field;
     } cases[] = {
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 7, "'a'"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, "ask for 8"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 12, "hole"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 5, "no tensor"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
-         "\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",
-         4, "overlaps"},
-        {"{\"a\":{\"dtype\":\"Q9\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "'Q9'"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "size 0"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,4],\"data_offsets\":[0,0]}}", 0,
-         "absurd"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1],\"data_offsets\":[0,4]}}", 4, "4 sizes"},
-        {"{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "no dtype"},
-        {"{\"a\":7}", 0, "no dtype"},
-        {"[]", 0, "not an object"},
-        {"{\"a\":", 0, "header"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, "data_offsets"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[-4,0]}}", 4, "data_offsets"},
+        /* offsets that do not lie in the file, or do not fit dtype and shape */
+        {"{" ENTRY("a", "F32", "[2]", "[0,8]") "}", 7, "'a'", "'data_offsets' is [0, 8]"},
+        {"{" ENTRY("a", "F32", "[2]", "[0,4]") "}", 4, "'a'", "'data_offsets' holds 4 bytes"},
+        {"{" ENTRY("a", "F32", "[1]", "[-4,0]") "}", 4, "'a'", "'data_offsets' is [-4, 0]"},
+        {"{" ENTRY("a", "F32", "[1]", "[4,0]") "}", 4, "'a'", "'data_offsets' is [4, 0]"},
+        {"{" ENTRY("a", "F32", "[1]", "[0]") "}", 4, "'a'", "'data_offsets' is not two"},
+        {"{" ENTRY("a", "F32", "[1]", "{\"x\":0,\"y\":4}") "}", 4, "'a'", "'data_offsets' is not"},
+        {"{" ENTRY("a", "F32", "[1]", "[0,9223372036854775807]") "}", 4, "'a'", "'data_offsets'"},
+        {"{" ENTRY("a", "F32", "[1]", "[9223372036854775804,9223372036854775807]") "}", 4, "'a'",
+         "'data_offsets'"},
+        /* holes and overlaps */
+        {"{" ENTRY("a", "F32", "[2]", "[4,12]") "}", 12, "'a'", "'data_offsets' begins at 4"},
+        {"{" ENTRY("a", "F32", "[1]", "[0,4]") "," ENTRY("b", "F32", "[1]", "[0,4]") "}", 4, "'b'",
+         "'data_offsets' begins at 0, expected 4: it overlaps tensor 'a'"},
+        {"{" ENTRY("a", "F32", "[2]", "[0,8]") "," ENTRY("b", "F32", "[1]", "[4,8]") "}", 8, "'b'",
+         "overlaps tensor 'a'"},
+        {"{" ENTRY("a", "F32", "[1]", "[0,4]") "," ENTRY("b", "F32", "[1]", "[8,12]") "}", 12,
+         "'b'", "leaves a hole behind tensor 'a'"},
+        {"{" ENTRY("a", "F32", "[1]", "[0,4]") "}", 5, "1 bytes of data", "no tensor"},
+        /* dtype */
+        {"{" ENTRY("a", "Q9", "[1]", "[0,4]") "}", 4, "'a'", "'dtype' is 'Q9'"},
+        {"{" ENTRY("a", "", "[1]", "[0,4]") "}", 4, "'a'", "'dtype' is ''"},
+        {"{" ENTRY("a", "F32\\u0000", "[1]", "[0,4]") "}", 4, "'a'", "'dtype'"},
+        {"{" ENTRY("a", "a dtype of many letters", "[1]", "[0,4]") "}", 4, "'a'", "'dtype'"},
+        {"{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "'a'", "'dtype' is missing"},
+        /* shape: sizes that are none, that overflow, or ask for more than there is */
+        {"{" ENTRY("a", "F32", "[-1]", "[0,4]") "}", 4, "'a'", "'shape'"},
+        {"{" ENTRY("a", "F32", "[1.5]", "[0,4]") "}", 4, "'a'", "'shape'"},
+        {"{" ENTRY("a", "F32", "[\"1\"]", "[0,4]") "}", 4, "'a'", "'shape'"},
+        {"{" ENTRY("a", "F32", "[4611686018427387904,4]", "[0,0]") "}", 0, "'a'", "'shape'"},
+        {"{" ENTRY("a", "F32", "[4294967296,4294967296]", "[0,0]") "}", 0, "'a'", "'shape'"},
+        {"{" ENTRY("a", "F32", "[1,1,1,1,1]", "[0,4]") "}", 4, "'a'", "'shape'"},
+        {"{" ENTRY("a", "F32", "{}", "[0,4]") "}", 4, "'a'", "'shape'"},
+        {"{" ENTRY("a", "F32", "[0]", "[0,4]") "}", 4, "'a'", "'data_offsets' holds 4 bytes"},
+        /* names */
+        {"{" ENTRY("a", "F32", "[1]", "[0,4]") "," ENTRY("a", "F32", "[1]", "[0,4]") "}", 4,
+         "\"a\"", "duplicate"},
+        {"{" ENTRY("", "F32", "[1]", "[0,4]") "}", 4, "''", "name has 0 bytes"},
+        /* the header itself */
+        {"{\"a\":7}", 0, "'a'", "not an object"},
+        {"[]", 0, "header", "not an object"},
+        {"{\"a\":", 0, "header", "JSON line 1"},
+        {"{\"a", 0, "header", "JSON line 1"},
+        {"{\"a\xff\":{}}", 0, "header", "JSON line 1"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct error err = {.text = ""};
         ASSERT_STATUS(open_header(cases[i].header, cases[i].data, &err), STATUS_CONFIG);
-        ASSERT_CONTAINS(err.text, cases[i].words);
+        ASSERT_CONTAINS(err.text, cases[i].tensor);
+        ASSERT_CONTAINS(err.text, cases[i].field);
     }
+}
+
+static void a_tensor_without_values_is_legal(void **state) {
+    (void)state;
+    struct error err = {.text = ""};
+    ASSERT_OK(open_header("{" ENTRY("a", "F32", "[0,4611686018427387904]", "[0,0]") "}", 0, &err),
+              err);
+    ASSERT_OK(
+        open_header("{" ENTRY("a", "F32", "[0]", "[0,0]") "," ENTRY("b", "U8", "[2]", "[0,2]") "}",
+                    2, &err),
+        err);
+}
+
+static void a_name_of_any_length_is_cut_in_the_message(void **state) {
+    (void)state;
+    struct error err = {.text = ""};
+    char header[4096];
+    char name[2000];
+    memset(name, 'x', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    (void)snprintf(header, sizeof header, "{\"%s\":{}}", name);
+    ASSERT_STATUS(open_header(header, 0, &err), STATUS_CONFIG);
+    ASSERT_CONTAINS(err.text, "'xxxxxxxx");
+    ASSERT_CONTAINS(err.text, "1999 bytes");
+}
+
+/* A header of `unit` many times over; seconds until it is refused. */
+static double time_to_refuse(const char *unit, size_t times, const char *words) {
+    struct error err = {.text = ""};
+    struct timespec begin;
+    struct timespec end;
+    size_t size = strlen(unit);
+    char *header = malloc(times * size + 2);
+    assert_non_null(header);
+    header[0] = '{';
+    for (size_t i = 0; i < times; i++) {
+        memcpy(header + 1 + i * size, unit, size);
+    }
+    header[1 + times * size] = '\0';
+    assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &begin), 0);
+    ASSERT_STATUS(open_header(header, 0, &err), STATUS_CONFIG);
+    assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &end), 0);
+    free(header);
+    ASSERT_CONTAINS(err.text, words);
+    return (double)(end.tv_sec - begin.tv_sec) + 1e-9 * (double)(end.tv_nsec - begin.tv_nsec);
+}
+
+static void a_million_tensors_are_refused_within_a_second(void **state) {
+    (void)state;
+    const char *entry = ENTRY("a", "F32", "[1]", "[0,4]") ",";
+    assert_true(time_to_refuse(entry, 1000000, "header size") < 1.0);            /* 56 MB */
+    assert_true(time_to_refuse(entry, 250000, "more than 720896 values") < 1.0); /* 14 MB */
+    assert_true(time_to_refuse("\"a\":[", 2500000, "deeper than 64") < 1.0);
+    assert_true(time_to_refuse("\"a\":0,", 700000, "duplicate") < 1.0);
 }
 
 static void json_nested_too_deep_is_refused(void **state) {
@@ -199,7 +285,10 @@ int main(void) {
         cmocka_unit_test(tensors_written_come_back_sorted_by_name),
         cmocka_unit_test(order_of_entries_does_not_change_the_bytes),
         cmocka_unit_test(no_tensors_make_a_valid_file),
-        cmocka_unit_test(hostile_headers_are_refused_with_the_reason),
+        cmocka_unit_test(hostile_headers_are_refused_with_tensor_and_field),
+        cmocka_unit_test(a_tensor_without_values_is_legal),
+        cmocka_unit_test(a_name_of_any_length_is_cut_in_the_message),
+        cmocka_unit_test(a_million_tensors_are_refused_within_a_second),
         cmocka_unit_test(json_nested_too_deep_is_refused),
         cmocka_unit_test(a_header_size_beyond_the_file_is_refused),
         cmocka_unit_test(a_failing_allocation_is_reported),
