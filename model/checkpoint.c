@@ -19,58 +19,81 @@
 
 #define TENSOR_NAME_BYTES 128u
 #define BUILTIN_PREFIX    "builtin:"
+/* Query heads of one key/value head: the room that attention of single rows has for them
+ * (HEADS_MAX of kernels/cpu/attention.c). */
+#define QUERIES_A_HEAD_MAX 128
 
 struct checkpoint {
     struct model_source *source; /* owns */
 };
 
-/* One size of the description: its name for the error, what was found, the largest allowed. */
+/* One size of the description: its names in config.json and in GGUF metadata, what was found, the
+ * largest allowed. */
 struct description_limit {
-    const char *field;
+    const char *field, *gguf_field;
     int value, max;
 };
+
+/* Heads that the kernels do not take. */
+static enum status heads_check(const struct model_description *d, struct error *err) {
+    if (d->H % d->G != 0 || d->H / d->G > QUERIES_A_HEAD_MAX) {
+        return error_set(err, STATUS_CONFIG,
+                         "field 'num_key_value_heads' (GGUF: attention.head_count_kv) is %d for "
+                         "%d attention heads, expected a divisor with a quotient of at most %d",
+                         d->G, d->H, QUERIES_A_HEAD_MAX);
+    }
+    if (d->D % 2 != 0) {
+        return error_set(err, STATUS_CONFIG,
+                         "field 'head_dim' (GGUF: attention.key_length) is %d, a head size that is "
+                         "odd: rotary pairs need an even one",
+                         d->D);
+    }
+    return STATUS_OK;
+}
 
 enum status description_check(const struct model_description *d, struct error *err) {
     /* Largest published Llama-family models stay a factor of four below each of these. */
     const struct description_limit limits[] = {
-        {"layers", d->L, 512},           {"hidden size", d->C, 65536},
-        {"attention heads", d->H, 1024}, {"key/value heads", d->G, 1024},
-        {"head size", d->D, 1024},       {"feed-forward size", d->F, 1 << 20},
-        {"vocabulary", d->V, 1 << 22},   {"context", d->context, 1 << 28},
+        {"num_hidden_layers", "block_count", d->L, 512},
+        {"hidden_size", "embedding_length", d->C, 65536},
+        {"num_attention_heads", "attention.head_count", d->H, 1024},
+        {"num_key_value_heads", "attention.head_count_kv", d->G, 1024},
+        {"head_dim", "attention.key_length", d->D, 1024},
+        {"intermediate_size", "feed_forward_length", d->F, 1 << 20},
+        {"vocab_size", "rows of token_embd.weight", d->V, 1 << 22},
+        {"max_position_embeddings", "context_length", d->context, 1 << 28},
     };
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
         if (limits[i].value < 1 || limits[i].value > limits[i].max) {
-            return error_set(err, STATUS_CONFIG, "%s is %d, expected 1 to %d", limits[i].field,
-                             limits[i].value, limits[i].max);
+            return error_set(err, STATUS_CONFIG, "field '%s' (GGUF: %s) is %d, expected 1 to %d",
+                             limits[i].field, limits[i].gguf_field, limits[i].value, limits[i].max);
         }
     }
-    if (d->H % d->G != 0) {
-        return error_set(err, STATUS_CONFIG,
-                         "%d attention heads are not a multiple of %d "
-                         "key/value heads",
-                         d->H, d->G);
-    }
-    if (d->D % 2 != 0) {
-        return error_set(err, STATUS_CONFIG, "head size %d is odd, rotary pairs need it even",
-                         d->D);
-    }
+    enum status status = heads_check(d, err);
+    if (status != STATUS_OK) { return status; }
     if (!(d->norm_epsilon > 0.0f && d->norm_epsilon < 0.1f)) {
-        return error_set(err, STATUS_CONFIG, "RMSNorm epsilon is %g, expected 0 < epsilon < 0.1",
+        return error_set(err, STATUS_CONFIG,
+                         "field 'rms_norm_eps' (GGUF: attention.layer_norm_rms_epsilon) is %g, "
+                         "expected 0 < epsilon < 0.1",
                          (double)d->norm_epsilon);
     }
     if (!(d->rope_theta > 1.0f && isfinite(d->rope_theta))) {
-        return error_set(err, STATUS_CONFIG, "rope theta is %g, expected more than 1",
+        return error_set(err, STATUS_CONFIG,
+                         "field 'rope_theta' (GGUF: rope.freq_base) is %g, expected more than 1",
                          (double)d->rope_theta);
     }
     bool scaled = d->rope_scaling != ROPE_PLAIN;
     if (scaled && !(d->rope_factor >= 1.0f && isfinite(d->rope_factor))) {
-        return error_set(err, STATUS_CONFIG, "rope scaling factor is %g, expected 1 or more",
-                         (double)d->rope_factor);
+        return error_set(
+            err, STATUS_CONFIG,
+            "field 'rope_scaling.factor' (GGUF: rope.scaling.factor) is %g, expected 1 "
+            "or more",
+            (double)d->rope_factor);
     }
-    if (d->rope_scaling == ROPE_LLAMA3 &&
-        !(d->rope_low > 0.0f && d->rope_high > d->rope_low && d->rope_context > 0)) {
+    if (d->rope_scaling == ROPE_LLAMA3 && !(d->rope_low > 0.0f && d->rope_high > d->rope_low &&
+                                            isfinite(d->rope_high) && d->rope_context > 0)) {
         return error_set(err, STATUS_CONFIG,
-                         "rope scaling 'llama3' needs 0 < low_freq_factor < "
+                         "field 'rope_scaling' of type 'llama3' needs 0 < low_freq_factor < "
                          "high_freq_factor and original_max_position_embeddings > 0");
     }
     return STATUS_OK;
@@ -81,13 +104,21 @@ static enum status tensor_check(const struct model_source *source, const char *n
                                 int cols, struct error *err) {
     int found_rows = 0;
     int found_cols = 0;
+    const char *file = source->ops->file(source, name);
     if (!source->ops->shape(source, name, &found_rows, &found_cols)) {
-        return error_set(err, STATUS_CONFIG, "'%s': tensor '%s' is missing", source->path, name);
+        return error_set(err, STATUS_CONFIG, "'%s': tensor '%s' is missing", file, name);
+    }
+    if (found_rows < 0 || found_cols < 0) {
+        return error_set(err, STATUS_CONFIG,
+                         "'%s': tensor '%s': field 'shape' is no matrix or vector, the "
+                         "description asks for (%d, %d)",
+                         file, name, rows, cols);
     }
     if (found_rows != rows || found_cols != cols) {
         return error_set(err, STATUS_CONFIG,
-                         "'%s': tensor '%s' has shape (%d, %d), the description asks for (%d, %d)",
-                         source->path, name, found_rows, found_cols, rows, cols);
+                         "'%s': tensor '%s': field 'shape' is (%d, %d), the description asks for "
+                         "(%d, %d)",
+                         file, name, found_rows, found_cols, rows, cols);
     }
     return STATUS_OK;
 }
@@ -129,7 +160,7 @@ static enum status layer_check(const struct model_source *source, int layer, str
             return error_set(err, STATUS_CONFIG,
                              "'%s': tensor '%s' does not belong to a model of "
                              "architecture '%s'",
-                             source->path, name, d->architecture);
+                             source->ops->file(source, name), name, d->architecture);
         }
         enum status status = tensor_check(source, name, tensors[i].rows, tensors[i].cols, err);
         if (status != STATUS_OK) { return status; }
@@ -140,7 +171,9 @@ static enum status layer_check(const struct model_source *source, int layer, str
 static enum status source_check(const struct model_source *source, struct error *err) {
     const struct model_description *d = &source->description;
     enum status status = description_check(d, err);
-    if (status != STATUS_OK) { return error_wrap(err, "'%s'", source->path); }
+    if (status != STATUS_OK) {
+        return error_wrap(err, "'%s%s'", source->path, source->ops->description_file);
+    }
 
     status = tensor_check(source, "model.embed_tokens.weight", d->V, d->C, err);
     if (status != STATUS_OK) { return status; }
@@ -235,19 +268,23 @@ bool checkpoint_has(const struct checkpoint *checkpoint, const char *name) {
     return checkpoint->source->ops->shape(checkpoint->source, name, &rows, &cols);
 }
 
-/* Index of the first value that is NaN or infinite; count when there is none. The inner loop has no
- * exit so that it runs at memory speed: an infinity or NaN times zero is NaN, and NaN sticks. */
+/* Weights are rounded to bfloat16, whose largest number is this; f32 goes on a little further. */
+#define WEIGHT_MAX 0x1.fep127f
+
+/* Index of the first value that is NaN, infinite or infinite once rounded to bfloat16; count when
+ * there is none. The inner loop has no exit so that it runs at memory speed: a number that the
+ * factor takes beyond f32, an infinity or NaN, times zero is NaN, and NaN sticks. */
 static size_t find_not_finite(const float *values, size_t count) {
     const size_t block = 4096;
     for (size_t first = 0; first < count; first += block) {
         size_t end = first + block < count ? first + block : count;
         float poison = 0.0f;
         for (size_t i = first; i < end; i++) {
-            poison += values[i] * 0.0f;
+            poison += values[i] * (1.0f + 0x1p-8f) * 0.0f;
         }
         if (poison == 0.0f) { continue; }
         for (size_t i = first; i < end; i++) {
-            if (!isfinite(values[i])) { return i; }
+            if (!(fabsf(values[i]) <= WEIGHT_MAX)) { return i; }
         }
     }
     return count;
@@ -262,15 +299,16 @@ enum status checkpoint_read(struct checkpoint *checkpoint, const char *name, int
     enum status status = tensor_check(source, name, rows, cols, err);
     if (status != STATUS_OK) { return status; }
     status = source->ops->read(source, name, rows, cols, ret_values, err);
-    if (status != STATUS_OK) { return error_wrap(err, "'%s'", source->path); }
+    const char *file = source->ops->file(source, name);
+    if (status != STATUS_OK) { return error_wrap(err, "'%s'", file); }
 
     size_t count = (size_t)rows * (size_t)cols;
     size_t bad = find_not_finite(ret_values, count);
     if (bad < count) {
         return error_set(
             err, STATUS_CONFIG,
-            "'%s': tensor '%s' holds %g at row %zu, column %zu; weights must be finite",
-            source->path, name, (double)ret_values[bad], bad / (size_t)cols, bad % (size_t)cols);
+            "'%s': tensor '%s' holds %g at row %zu, column %zu; weights must be finite in bfloat16",
+            file, name, (double)ret_values[bad], bad / (size_t)cols, bad % (size_t)cols);
     }
     return STATUS_OK;
 }

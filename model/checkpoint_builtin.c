@@ -141,8 +141,13 @@ static void builtin_visit(const struct model_source *source, model_source_visit 
     visit(context, span_of(builtin->identity));
 }
 
+static const char *builtin_file(const struct model_source *source, const char *name) {
+    (void)name; /* all are made by the same rule */
+    return source->path;
+}
+
 static const struct model_source_ops builtin_ops = {
-    "builtin", builtin_close, builtin_tensor_shape, builtin_read, builtin_visit,
+    "builtin", builtin_close, builtin_tensor_shape, builtin_read, builtin_visit, builtin_file, "",
 };
 
 /* Splits "small:7" into a shape and a seed. */

@@ -87,9 +87,9 @@ static bool gguf_shape(const struct model_source *source, const char *name, int 
     const struct gguf_source *gguf = (const struct gguf_source *)source;
     const struct gguf_tensor *tensor = tensor_of(gguf->file, name);
     if (tensor == NULL) { return false; }
-    uint64_t rows = tensor->sizes[1] * tensor->sizes[2]; /* each <= INT32_MAX */
+    bool fits = tensor->sizes[2] == 1 && tensor->sizes[3] == 1; /* each size <= INT32_MAX */
     *ret_cols = (int)tensor->sizes[0];
-    *ret_rows = rows <= INT_MAX && tensor->sizes[3] == 1 ? (int)rows : -1; /* fits no description */
+    *ret_rows = fits ? (int)tensor->sizes[1] : -1;
     return true;
 }
 
@@ -137,8 +137,13 @@ static void gguf_source_close(struct model_source *source) {
     memory_free(gguf);
 }
 
+static const char *gguf_file(const struct model_source *source, const char *name) {
+    (void)name; /* there is one file */
+    return source->path;
+}
+
 static const struct model_source_ops gguf_ops = {
-    "gguf", gguf_source_close, gguf_shape, gguf_read, gguf_visit,
+    "gguf", gguf_source_close, gguf_shape, gguf_read, gguf_visit, gguf_file, "",
 };
 
 const struct gguf *gguf_source_file(const struct model_source *source) {

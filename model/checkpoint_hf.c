@@ -7,7 +7,8 @@
  *   model.safetensors.index.json           "weight_map": tensor -> file, the files beside it
  *   tokenizer.json                         read by the tokenizer; part of the digest
  *
- * A shard's name must be a plain file name: an index cannot point outside its folder.
+ * A shard's name must be a plain file name: an index cannot point outside its folder. The index and
+ * the shards must agree: a tensor is in the file that the index names, and in no other.
  */
 #include "model/checkpoint_source.h"
 
@@ -24,37 +25,59 @@
 #include "model/safetensors.h"
 
 #define HF_SHARDS_MAX      512
+#define HF_TENSORS_MAX     65536 /* of all shards; the largest published models have some thousand */
 #define HF_INDEX_BYTES_MAX (16u * 1024u * 1024u)
 #define HF_FILE_NAME_BYTES 256u
+#define HF_WEIGHTS         "model.safetensors"
+#define HF_INDEX           "model.safetensors.index.json"
+
+/* One tensor of any shard. */
+struct hf_tensor {
+    const struct safetensors_entry *entry; /* borrows: from its shard */
+    int shard;
+};
 
 struct hf_source {
     struct model_source source;
     struct safetensors *shards[HF_SHARDS_MAX]; /* owns */
+    char *files[HF_SHARDS_MAX];                /* owns: paths of the shards */
     int shard_count;
+    char *weights;             /* owns: path of the index, or of the only shard */
+    struct hf_tensor *tensors; /* owns; sorted by name, no name twice */
+    int tensor_count;
     struct span config;    /* owns the mapping */
     struct span tokenizer; /* owns the mapping; empty when there is no tokenizer.json */
 };
 
-/* What the walk over the index's weight_map carries. */
+/* What the walks over the index's weight_map carry. */
 struct index_reader {
     char (*names)[HF_FILE_NAME_BYTES]; /* (HF_SHARDS_MAX): distinct files, in order of appearance */
     int count;
+    const struct hf_source *hf; /* second walk: its shards, sorted as names */
     struct error *err;
     enum status status;
 };
 
-static const struct safetensors_entry *hf_find(const struct hf_source *hf, const char *name) {
-    for (int i = 0; i < hf->shard_count; i++) {
-        const struct safetensors_entry *entry = safetensors_find(hf->shards[i], name);
-        if (entry != NULL) { return entry; }
-    }
-    return NULL;
+static int compare_key(const void *key, const void *tensor) {
+    return strcmp(key, ((const struct hf_tensor *)tensor)->entry->name);
+}
+
+static const struct hf_tensor *hf_find(const struct hf_source *hf, const char *name) {
+    if (hf->tensor_count == 0) { return NULL; }
+    return bsearch(name, hf->tensors, (size_t)hf->tensor_count, sizeof *hf->tensors, compare_key);
+}
+
+static const char *hf_file(const struct model_source *source, const char *name) {
+    const struct hf_source *hf = (const struct hf_source *)source;
+    const struct hf_tensor *tensor = hf_find(hf, name);
+    return tensor == NULL ? hf->weights : hf->files[tensor->shard];
 }
 
 static bool hf_shape(const struct model_source *source, const char *name, int *ret_rows,
                      int *ret_cols) {
-    const struct safetensors_entry *entry = hf_find((const struct hf_source *)source, name);
-    if (entry == NULL) { return false; }
+    const struct hf_tensor *tensor = hf_find((const struct hf_source *)source, name);
+    if (tensor == NULL) { return false; }
+    const struct safetensors_entry *entry = tensor->entry;
     bool fits = entry->dims >= 1 && entry->dims <= 2;
     for (int i = 0; i < entry->dims; i++) {
         fits = fits && entry->shape[i] <= INT_MAX;
@@ -66,8 +89,9 @@ static bool hf_shape(const struct model_source *source, const char *name, int *r
 
 static enum status hf_read(struct model_source *source, const char *name, int rows, int cols,
                            float *ret_values, struct error *err) {
-    const struct safetensors_entry *entry = hf_find((const struct hf_source *)source, name);
-    if (entry == NULL) { return error_set(err, STATUS_CONFIG, "tensor '%s' is missing", name); }
+    const struct hf_tensor *tensor = hf_find((const struct hf_source *)source, name);
+    if (tensor == NULL) { return error_set(err, STATUS_CONFIG, "tensor '%s' is missing", name); }
+    const struct safetensors_entry *entry = tensor->entry;
     size_t count = (size_t)rows * (size_t)cols;
     if (strcmp(entry->dtype, "F32") == 0) {
         floats_of_f32le(entry->data, count, ret_values);
@@ -76,8 +100,9 @@ static enum status hf_read(struct model_source *source, const char *name, int ro
     } else if (strcmp(entry->dtype, "BF16") == 0) {
         floats_of_bf16le(entry->data, count, ret_values);
     } else {
-        return error_set(err, STATUS_CONFIG, "tensor '%s' has dtype %s, expected F32, F16 or BF16",
-                         name, entry->dtype);
+        return error_set(err, STATUS_CONFIG,
+                         "tensor '%s': field 'dtype' is %s, expected F32, F16 or BF16", name,
+                         entry->dtype);
     }
     return STATUS_OK;
 }
@@ -95,14 +120,19 @@ static void hf_close(struct model_source *source) {
     struct hf_source *hf = (struct hf_source *)source;
     for (int i = 0; i < hf->shard_count; i++) {
         safetensors_close(hf->shards[i]);
+        memory_free(hf->files[i]);
     }
+    memory_free(hf->weights);
+    memory_free(hf->tensors);
     file_unmap(hf->config);
     file_unmap(hf->tokenizer);
     memory_free(hf->source.path);
     memory_free(hf);
 }
 
-static const struct model_source_ops hf_ops = {"hf", hf_close, hf_shape, hf_read, hf_visit};
+static const struct model_source_ops hf_ops = {
+    "hf", hf_close, hf_shape, hf_read, hf_visit, hf_file, "/config.json",
+};
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
@@ -111,11 +141,54 @@ static enum status shard_open(struct hf_source *hf, const char *name, struct err
     enum status status = path_join(path, hf->source.path, name, err);
     if (status != STATUS_OK) { return status; }
     assert(hf->shard_count < HF_SHARDS_MAX);
+    char *file = memory_take_copy(path, strlen(path));
+    if (file == NULL) { return error_set(err, STATUS_NO_MEMORY, "opening '%s'", path); }
     status = safetensors_open(path, &hf->shards[hf->shard_count], err);
-    if (status == STATUS_OK) { hf->shard_count++; }
-    return status;
+    if (status != STATUS_OK) {
+        memory_free(file);
+        return status;
+    }
+    hf->files[hf->shard_count++] = file;
+    hf->tensor_count += safetensors_count(hf->shards[hf->shard_count - 1]);
+    if (hf->tensor_count <= HF_TENSORS_MAX) { return STATUS_OK; }
+    return error_set(err, STATUS_CONFIG, "'%s': with it the shards hold %d tensors, at most %d",
+                     path, hf->tensor_count, HF_TENSORS_MAX);
 }
 
+static int compare_tensors(const void *a, const void *b) {
+    const struct hf_tensor *x = a;
+    const struct hf_tensor *y = b;
+    int order = strcmp(x->entry->name, y->entry->name);
+    return order != 0 ? order : x->shard - y->shard;
+}
+
+/* One table over all shards; a tensor in two of them is refused. */
+static enum status tensors_gather(struct hf_source *hf, struct error *err) {
+    hf->tensors = MEMORY_TAKE_ARRAY(struct hf_tensor, hf->tensor_count + 1);
+    if (hf->tensors == NULL) {
+        return error_set(err, STATUS_NO_MEMORY, "'%s': %d tensors", hf->weights, hf->tensor_count);
+    }
+    int count = 0;
+    for (int shard = 0; shard < hf->shard_count; shard++) {
+        for (int i = 0; i < safetensors_count(hf->shards[shard]); i++) {
+            hf->tensors[count++] = (struct hf_tensor){safetensors_at(hf->shards[shard], i), shard};
+        }
+    }
+    assert(count == hf->tensor_count);
+    qsort(hf->tensors, (size_t)count, sizeof *hf->tensors, compare_tensors);
+    for (int i = 1; i < count; i++) {
+        const struct hf_tensor *one = &hf->tensors[i - 1];
+        const struct hf_tensor *two = &hf->tensors[i];
+        if (strcmp(one->entry->name, two->entry->name) == 0) {
+            return error_set(err, STATUS_CONFIG, "'%s': tensor '%s' is in '%s' as well",
+                             hf->files[two->shard], two->entry->name,
+                             strrchr(hf->files[one->shard], '/') + 1);
+        }
+    }
+    return STATUS_OK;
+}
+
+/* First walk: the distinct files. */
 static bool index_visit(void *context, struct span name, const struct json_value *value) {
     struct index_reader *reader = context;
     struct span file = {NULL, 0};
@@ -123,7 +196,7 @@ static bool index_visit(void *context, struct span name, const struct json_value
         memchr(file.data, '/', file.size) != NULL || memchr(file.data, 0, file.size) != NULL ||
         file.data[0] == '.') {
         reader->status = error_set(reader->err, STATUS_CONFIG,
-                                   "weight_map: the file of '%.*s' is "
+                                   "field 'weight_map': the file of tensor '%.*s' is "
                                    "not a plain file name",
                                    name.size < 128 ? (int)name.size : 128, (const char *)name.data);
         return false;
@@ -132,8 +205,8 @@ static bool index_visit(void *context, struct span name, const struct json_value
         if (span_equal(file, span_of(reader->names[i]))) { return true; }
     }
     if (reader->count == HF_SHARDS_MAX) {
-        reader->status =
-            error_set(reader->err, STATUS_CONFIG, "weight_map: more than %d files", HF_SHARDS_MAX);
+        reader->status = error_set(reader->err, STATUS_CONFIG,
+                                   "field 'weight_map': more than %d files", HF_SHARDS_MAX);
         return false;
     }
     memcpy(reader->names[reader->count], file.data, file.size);
@@ -145,64 +218,99 @@ static int compare_file_names(const void *a, const void *b) {
     return strcmp(a, b);
 }
 
-/* The distinct files of the index, sorted. */
-static enum status index_read(const char *path, struct index_reader *reader, struct error *err) {
-    struct buffer text = {0};
-    struct json_value *index = NULL;
-    enum status status = file_read(path, HF_INDEX_BYTES_MAX, &text, err);
-    if (status != STATUS_OK) { goto done; }
-    status = json_parse(buffer_span(&text), &index, err);
-    if (status != STATUS_OK) { goto done; }
-
-    const struct json_value *map = json_member(index, "weight_map");
-    if (json_size(map) == 0 || json_kind(map) != JSON_OBJECT) {
-        status = error_set(err, STATUS_CONFIG, "field 'weight_map' is not an object with members");
-        goto done;
+/* Second walk: each tensor is in the file that the index names. */
+static bool index_check(void *context, struct span name, const struct json_value *value) {
+    struct index_reader *reader = context;
+    struct span file = {NULL, 0};
+    bool named = json_string(value, &file);
+    assert(named); /* seen by the first walk */
+    const struct hf_tensor *tensor = hf_find(reader->hf, (const char *)name.data);
+    if (named && tensor != NULL && span_equal(file, span_of(reader->names[tensor->shard]))) {
+        return true;
     }
-    json_members(map, index_visit, reader);
-    status = reader->status;
-    qsort(reader->names, (size_t)reader->count, sizeof *reader->names, compare_file_names);
-
-done:
-    json_free(index);
-    buffer_free(&text);
-    return status;
+    reader->status =
+        error_set(reader->err, STATUS_CONFIG, "field 'weight_map': tensor '%.*s' is not in '%.*s'",
+                  name.size < 128 ? (int)name.size : 128, (const char *)name.data,
+                  file.size < 128 ? (int)file.size : 128, (const char *)file.data);
+    return false;
 }
 
-static enum status shards_open_by_index(struct hf_source *hf, const char *path, struct error *err) {
-    struct index_reader reader = {.err = err, .status = STATUS_OK};
+/* The distinct files of the index, sorted, and its tree. */
+static enum status index_read(const char *path, struct index_reader *reader,
+                              struct json_value **ret_index, struct error *err) {
+    struct span text = {NULL, 0};
+    struct json_value *index = NULL;
+    enum status status = file_map(path, &text, err);
+    if (status != STATUS_OK) { return status; }
+    if (text.size > HF_INDEX_BYTES_MAX) {
+        status = error_set(err, STATUS_CONFIG, "it has %zu bytes, expected at most %u", text.size,
+                           HF_INDEX_BYTES_MAX);
+    } else {
+        status = json_parse_limited(text, 2 * HF_TENSORS_MAX, true, &index, err);
+    }
+    file_unmap(text);
+    if (status != STATUS_OK) { return status; }
+
+    const struct json_value *map = json_member(index, "weight_map");
+    if (json_size(map) == 0 || json_kind(map) != JSON_OBJECT || json_size(map) > HF_TENSORS_MAX) {
+        json_free(index);
+        return error_set(err, STATUS_CONFIG,
+                         "field 'weight_map' is not an object of 1 to %d members", HF_TENSORS_MAX);
+    }
+    *ret_index = index;
+    json_members(map, index_visit, reader);
+    qsort(reader->names, (size_t)reader->count, sizeof *reader->names, compare_file_names);
+    return reader->status;
+}
+
+static enum status shards_open_by_index(struct hf_source *hf, struct error *err) {
+    struct json_value *index = NULL;
+    struct index_reader reader = {.hf = hf, .err = err, .status = STATUS_OK};
     reader.names = memory_take_zeroed(HF_SHARDS_MAX, sizeof *reader.names);
-    if (reader.names == NULL) { return error_set(err, STATUS_NO_MEMORY, "reading '%s'", path); }
-    enum status status = index_read(path, &reader, err);
+    if (reader.names == NULL) {
+        return error_set(err, STATUS_NO_MEMORY, "reading '%s'", hf->weights);
+    }
+    enum status status = index_read(hf->weights, &reader, &index, err);
     if (status != STATUS_OK) {
-        if (status != STATUS_NO_MEMORY) { err->code = STATUS_CONFIG; }
-        status = error_wrap(err, "'%s'", path);
+        status = error_wrap(err, "'%s'", hf->weights);
         goto done;
     }
     for (int i = 0; i < reader.count; i++) {
         status = shard_open(hf, reader.names[i], err);
         if (status != STATUS_OK) { goto done; }
     }
+    status = tensors_gather(hf, err);
+    if (status != STATUS_OK) { goto done; }
+    json_members(json_member(index, "weight_map"), index_check, &reader);
+    status = reader.status == STATUS_OK ? STATUS_OK : error_wrap(err, "'%s'", hf->weights);
 
 done:
+    if (status == STATUS_MALFORMED) { err->code = status = STATUS_CONFIG; }
+    json_free(index);
     memory_free(reader.names);
     return status;
 }
 
 static enum status shards_open(struct hf_source *hf, struct error *err) {
     char path[FILE_PATH_BYTES_MAX];
-    enum status status = path_join(path, hf->source.path, "model.safetensors.index.json", err);
+    enum status status = path_join(path, hf->source.path, HF_INDEX, err);
     if (status != STATUS_OK) { return status; }
-    if (file_exists(path)) { return shards_open_by_index(hf, path, err); }
-    status = path_join(path, hf->source.path, "model.safetensors", err);
-    if (status != STATUS_OK) { return status; }
-    if (!file_exists(path)) {
-        return error_set(err, STATUS_CONFIG,
-                         "'%s' holds neither model.safetensors nor "
-                         "model.safetensors.index.json; other weight files are not read",
-                         hf->source.path);
+    bool index = file_exists(path);
+    if (!index) {
+        status = path_join(path, hf->source.path, HF_WEIGHTS, err);
+        if (status != STATUS_OK) { return status; }
+        if (!file_exists(path)) {
+            return error_set(err, STATUS_CONFIG,
+                             "'%s' holds neither " HF_WEIGHTS " nor " HF_INDEX
+                             "; other weight files are not read",
+                             hf->source.path);
+        }
     }
-    return shard_open(hf, "model.safetensors", err);
+    hf->weights = memory_take_copy(path, strlen(path));
+    if (hf->weights == NULL) { return error_set(err, STATUS_NO_MEMORY, "opening '%s'", path); }
+    if (index) { return shards_open_by_index(hf, err); }
+    status = shard_open(hf, HF_WEIGHTS, err);
+    return status == STATUS_OK ? tensors_gather(hf, err) : status;
 }
 
 static enum status config_open(struct hf_source *hf, struct error *err) {

@@ -30,6 +30,10 @@ struct model_source_ops {
     enum status (*read)(struct model_source *source, const char *name, int rows, int cols,
                         float *ret_values, struct error *err);
     void (*visit)(const struct model_source *source, model_source_visit visit, void *context);
+    /* For the error line: the file that holds this tensor, or where it was looked for. borrows:
+     * until close. */
+    const char *(*file)(const struct model_source *source, const char *name);
+    const char *description_file; /* where the sizes stand, below path; "" = path itself */
 };
 
 /* Containers embed this as their first member. */

@@ -20,11 +20,16 @@
 #define GGUF_ALIGNMENT_DEFAULT 32u
 #define GGUF_ALIGNMENT_MAX     (1u << 20)
 #define GGUF_ELEMENTS_MAX      (1u << 24) /* of one metadata array: a vocabulary of 16 M tokens */
+#define GGUF_METADATA_MAX      (1u << 28) /* bytes: a vocabulary of 256 k tokens takes 10 MB */
+#define GGUF_KEY_BYTES_MAX     65535u     /* the specification's limit */
+/* The least that one entry (key, kind, a byte) and one row of the tensor table take. */
+#define GGUF_ENTRY_BYTES_MIN  13u
+#define GGUF_TENSOR_BYTES_MIN 33u
 
 struct gguf {
     struct span bytes;          /* whole file */
     bool mapped;                /* owns the mapping */
-    struct gguf_entry *entries; /* owns */
+    struct gguf_entry *entries; /* owns; sorted by key */
     size_t entry_count;
     struct gguf_tensor *tensors; /* owns; sorted by name */
     size_t tensor_count;
@@ -69,42 +74,70 @@ static size_t kind_bytes(uint32_t kind) {
     return kind < sizeof sizes ? sizes[kind] : 0;
 }
 
-/* Steps over the elements of an array and sets entry->bytes to them. */
-static bool take_array(struct cursor *cursor, struct gguf_entry *entry) {
+/* Steps over the elements of an array and sets entry->bytes to them. NULL, or what is wrong. */
+static const char *take_array(struct cursor *cursor, struct gguf_entry *entry) {
     uint32_t element = 0;
-    if (!take_u32(cursor, &element) || !take_u64(cursor, &entry->count)) { return false; }
-    if (entry->count > GGUF_ELEMENTS_MAX || element > GGUF_F64) { return false; }
+    if (!take_u32(cursor, &element) || !take_u64(cursor, &entry->count)) {
+        return "array is cut in front of its elements";
+    }
+    size_t size = kind_bytes(element);
+    if (size == 0 && element != GGUF_STRING) { return "array has elements of an unknown kind"; }
+    if (entry->count > GGUF_ELEMENTS_MAX) { return "array has more than 16777216 elements"; }
     entry->element = (enum gguf_kind)element;
 
     size_t first = cursor->at;
-    size_t size = kind_bytes(element);
     struct span ignored;
-    if (size > 0) { return take_bytes(cursor, entry->count * size, &entry->bytes); }
-    if (element != GGUF_STRING) { return false; }
+    if (size > 0) {
+        bool whole = take_bytes(cursor, entry->count * size, &entry->bytes);
+        return whole ? NULL : "array is longer than the rest of the file";
+    }
     for (uint64_t i = 0; i < entry->count; i++) {
-        if (!take_string(cursor, &ignored)) { return false; }
+        if (!take_string(cursor, &ignored)) {
+            return "array has a string that is longer than 16 MiB or the rest of the file";
+        }
     }
     entry->bytes = span_make(cursor->bytes.data + first, cursor->at - first);
-    return true;
+    return NULL;
 }
 
-static bool take_entry(struct cursor *cursor, struct gguf_entry *ret_entry) {
+/* NULL, or what is wrong; ret_entry holds what was read so far. */
+static const char *take_entry(struct cursor *cursor, struct gguf_entry *ret_entry) {
     uint32_t kind = 0;
-    struct gguf_entry entry = {.count = 1};
-    if (!take_string(cursor, &entry.key) || !take_u32(cursor, &kind) || kind > GGUF_F64) {
-        return false;
+    *ret_entry = (struct gguf_entry){.count = 1};
+    if (!take_string(cursor, &ret_entry->key) || ret_entry->key.size > GGUF_KEY_BYTES_MAX) {
+        ret_entry->key = span_make(NULL, 0);
+        return "key is longer than 65535 bytes or the rest of the file";
     }
-    entry.kind = (enum gguf_kind)kind;
-    bool good;
+    if (ret_entry->key.size == 0) { return "key is empty"; }
+    if (!take_u32(cursor, &kind)) { return "kind is cut"; }
+    if (kind > GGUF_F64) { return "kind is unknown, expected 0 to 12"; }
+    ret_entry->kind = (enum gguf_kind)kind;
+    if (kind == GGUF_ARRAY) { return take_array(cursor, ret_entry); }
     if (kind == GGUF_STRING) {
-        good = take_string(cursor, &entry.bytes);
-    } else if (kind == GGUF_ARRAY) {
-        good = take_array(cursor, &entry);
-    } else {
-        good = take_bytes(cursor, kind_bytes(kind), &entry.bytes);
+        bool whole = take_string(cursor, &ret_entry->bytes);
+        return whole ? NULL : "string is longer than 16 MiB or the rest of the file";
     }
-    *ret_entry = entry;
-    return good;
+    return take_bytes(cursor, kind_bytes(kind), &ret_entry->bytes) ? NULL : "value is cut";
+}
+
+static int compare_keys(const void *a, const void *b) {
+    struct span x = ((const struct gguf_entry *)a)->key;
+    struct span y = ((const struct gguf_entry *)b)->key;
+    int order = memcmp(x.data, y.data, x.size < y.size ? x.size : y.size);
+    return order != 0 ? order : x.size < y.size ? -1 : x.size > y.size;
+}
+
+/* Sorts the entries; a key that is there twice is refused. */
+static enum status sort_entries(struct gguf *file, struct error *err) {
+    qsort(file->entries, file->entry_count, sizeof *file->entries, compare_keys);
+    for (size_t i = 1; i < file->entry_count; i++) {
+        struct span key = file->entries[i].key;
+        if (span_equal(file->entries[i - 1].key, key)) {
+            return error_set(err, STATUS_CONFIG, "metadata '%.*s' is there twice",
+                             key.size < 80 ? (int)key.size : 80, (const char *)key.data);
+        }
+    }
+    return STATUS_OK;
 }
 
 static enum status read_entries(struct gguf *file, struct cursor *cursor, uint64_t count,
@@ -115,34 +148,37 @@ static enum status read_entries(struct gguf *file, struct cursor *cursor, uint64
     }
     for (uint64_t i = 0; i < count; i++) {
         struct gguf_entry *entry = &file->entries[i];
-        if (!take_entry(cursor, entry)) {
+        const char *wrong = take_entry(cursor, entry);
+        if (wrong == NULL && cursor->at > GGUF_METADATA_MAX) {
+            wrong = "ends beyond the first 256 MiB, which metadata may take";
+        }
+        if (wrong != NULL) {
             size_t shown = entry->key.size < 80 ? entry->key.size : 80;
-            return error_set(err, STATUS_CONFIG,
-                             "metadata entry %llu '%.*s' is cut, too long or of "
-                             "an unknown kind, near byte %zu",
+            return error_set(err, STATUS_CONFIG, "metadata entry %llu '%.*s': %s, near byte %zu",
                              (unsigned long long)i, (int)shown,
-                             shown > 0 ? (const char *)entry->key.data : "", cursor->at);
+                             shown > 0 ? (const char *)entry->key.data : "", wrong, cursor->at);
         }
         file->entry_count++;
     }
-    return STATUS_OK;
+    return sort_entries(file, err);
 }
 
 /* One row of the tensor table; ret_offset is relative to the data section. */
-static enum status read_tensor(struct cursor *cursor, struct gguf_tensor *tensor,
+static enum status read_tensor(struct cursor *cursor, uint64_t index, struct gguf_tensor *tensor,
                                uint64_t *ret_offset, struct error *err) {
     struct span name;
     uint32_t dims = 0;
     if (!take_string(cursor, &name) || name.size == 0 || name.size >= GGUF_NAME_BYTES ||
         memchr(name.data, '\0', name.size) != NULL) {
         return error_set(err, STATUS_CONFIG,
-                         "tensor name is cut, empty or longer than %u bytes, "
-                         "near byte %zu",
-                         GGUF_NAME_BYTES - 1, cursor->at);
+                         "tensor %llu of the table: field 'name' is cut, empty, longer than %u "
+                         "bytes or holds a NUL, near byte %zu",
+                         (unsigned long long)index, GGUF_NAME_BYTES - 1, cursor->at);
     }
     memcpy(tensor->name, name.data, name.size);
     if (!take_u32(cursor, &dims) || dims < 1 || dims > 4) {
-        return error_set(err, STATUS_CONFIG, "tensor '%s' has %u dimensions, expected 1 to 4",
+        return error_set(err, STATUS_CONFIG,
+                         "tensor '%s': field 'dimensions' is %u or cut, expected 1 to 4",
                          tensor->name, dims);
     }
     tensor->dims = (int)dims;
@@ -153,23 +189,26 @@ static enum status read_tensor(struct cursor *cursor, struct gguf_tensor *tensor
         if (!take_u64(cursor, &tensor->sizes[i]) || tensor->sizes[i] < 1 ||
             tensor->sizes[i] > INT32_MAX ||
             __builtin_mul_overflow(values, tensor->sizes[i], &values) || values > (1ull << 44)) {
-            return error_set(err, STATUS_CONFIG, "tensor '%s': size %u is cut, zero or absurd",
-                             tensor->name, i);
+            return error_set(err, STATUS_CONFIG,
+                             "tensor '%s': field 'sizes' is %llu or cut at place %u, expected 1 to "
+                             "%d and at most 2^44 values in all",
+                             tensor->name, (unsigned long long)tensor->sizes[i], i, INT32_MAX);
         }
     }
     if (!take_u32(cursor, &tensor->type) || !take_u64(cursor, ret_offset)) {
-        return error_set(err, STATUS_CONFIG, "tensor '%s': table row is cut", tensor->name);
+        return error_set(err, STATUS_CONFIG, "tensor '%s': field 'type' or 'offset' is cut",
+                         tensor->name);
     }
     size_t block = gguf_block_values(tensor->type);
     if (block == 0) {
         return error_set(err, STATUS_CONFIG,
-                         "tensor '%s' has type %s (%u), which is not supported: "
+                         "tensor '%s': field 'type' is %s (%u), which is not supported: "
                          "expected one of %s",
                          tensor->name, gguf_type_name(tensor->type), tensor->type, GGUF_TYPES_TEXT);
     }
     if (tensor->sizes[0] % block != 0) {
         return error_set(err, STATUS_CONFIG,
-                         "tensor '%s': rows of %llu values are not whole blocks "
+                         "tensor '%s': field 'sizes': rows of %llu values are not whole blocks "
                          "of %zu",
                          tensor->name, (unsigned long long)tensor->sizes[0], block);
     }
@@ -181,30 +220,54 @@ static int compare_tensors(const void *a, const void *b) {
     return strcmp(((const struct gguf_tensor *)a)->name, ((const struct gguf_tensor *)b)->name);
 }
 
+static int compare_places(const void *a, const void *b) {
+    const uint8_t *x = ((const struct gguf_tensor *)a)->bytes.data;
+    const uint8_t *y = ((const struct gguf_tensor *)b)->bytes.data;
+    return x < y ? -1 : x > y;
+}
+
+/* No two tensors share bytes: otherwise a small file could stand for a model of any size. Leaves
+ * them sorted by name; a name that is there twice is refused. */
+static enum status sort_tensors(struct gguf *file, struct error *err) {
+    struct gguf_tensor *tensors = file->tensors;
+    qsort(tensors, file->tensor_count, sizeof *tensors, compare_places);
+    for (size_t i = 1; i < file->tensor_count; i++) {
+        if (tensors[i].bytes.data < tensors[i - 1].bytes.data + tensors[i - 1].bytes.size) {
+            return error_set(err, STATUS_CONFIG,
+                             "tensor '%s': field 'offset' lies inside tensor '%s'", tensors[i].name,
+                             tensors[i - 1].name);
+        }
+    }
+    qsort(tensors, file->tensor_count, sizeof *tensors, compare_tensors);
+    for (size_t i = 1; i < file->tensor_count; i++) {
+        if (strcmp(tensors[i - 1].name, tensors[i].name) == 0) {
+            return error_set(err, STATUS_CONFIG, "tensor '%s' is there twice", tensors[i].name);
+        }
+    }
+    return STATUS_OK;
+}
+
 /* The data of each tensor lies inside the file; data is where the data section begins. */
 static enum status place_tensors(struct gguf *file, const uint64_t *offsets, size_t data,
                                  size_t alignment, struct error *err) {
     size_t section = data <= file->bytes.size ? file->bytes.size - data : 0;
     for (size_t i = 0; i < file->tensor_count; i++) {
         struct gguf_tensor *tensor = &file->tensors[i];
-        if (offsets[i] % alignment != 0 || offsets[i] > section ||
-            tensor->bytes.size > section - (size_t)offsets[i]) {
+        if (offsets[i] % alignment != 0) {
             return error_set(err, STATUS_CONFIG,
-                             "tensor '%s': %zu bytes at data offset %llu do not "
+                             "tensor '%s': field 'offset' is %llu, expected a multiple of %zu",
+                             tensor->name, (unsigned long long)offsets[i], alignment);
+        }
+        if (offsets[i] > section || tensor->bytes.size > section - (size_t)offsets[i]) {
+            return error_set(err, STATUS_CONFIG,
+                             "tensor '%s': field 'offset' is %llu: its %zu bytes do not "
                              "lie in the file (data section of %zu bytes)",
-                             tensor->name, tensor->bytes.size, (unsigned long long)offsets[i],
+                             tensor->name, (unsigned long long)offsets[i], tensor->bytes.size,
                              section);
         }
         tensor->bytes.data = file->bytes.data + data + (size_t)offsets[i];
     }
-    qsort(file->tensors, file->tensor_count, sizeof *file->tensors, compare_tensors);
-    for (size_t i = 1; i < file->tensor_count; i++) {
-        if (strcmp(file->tensors[i - 1].name, file->tensors[i].name) == 0) {
-            return error_set(err, STATUS_CONFIG, "tensor '%s' is there twice",
-                             file->tensors[i].name);
-        }
-    }
-    return STATUS_OK;
+    return sort_tensors(file, err);
 }
 
 static enum status read_tensors(struct gguf *file, struct cursor *cursor, uint64_t count,
@@ -217,7 +280,7 @@ static enum status read_tensors(struct gguf *file, struct cursor *cursor, uint64
         goto done;
     }
     for (uint64_t i = 0; i < count; i++) {
-        status = read_tensor(cursor, &file->tensors[i], &offsets[i], err);
+        status = read_tensor(cursor, i, &file->tensors[i], &offsets[i], err);
         if (status != STATUS_OK) { goto done; }
         file->tensor_count++;
     }
@@ -226,7 +289,8 @@ static enum status read_tensors(struct gguf *file, struct cursor *cursor, uint64
     const struct gguf_entry *entry = gguf_find(file, "general.alignment");
     if (entry != NULL && !gguf_integer(entry, &alignment)) { alignment = 0; }
     if (alignment < 1 || alignment > GGUF_ALIGNMENT_MAX || (alignment & (alignment - 1)) != 0) {
-        status = error_set(err, STATUS_CONFIG, "general.alignment is not a power of two up to %u",
+        status = error_set(err, STATUS_CONFIG,
+                           "metadata 'general.alignment' is not a power of two up to %u",
                            GGUF_ALIGNMENT_MAX);
         goto done;
     }
@@ -260,6 +324,15 @@ static enum status read_head(struct gguf *file, struct error *err) {
     if (!take_u64(&cursor, &entries) || entries > GGUF_ENTRIES_MAX) {
         return error_set(err, STATUS_CONFIG, "metadata count %llu is cut or above %u",
                          (unsigned long long)entries, GGUF_ENTRIES_MAX);
+    }
+    /* So that what is allocated for the tables stays in proportion to the file. */
+    uint64_t least = tensors * GGUF_TENSOR_BYTES_MIN + entries * GGUF_ENTRY_BYTES_MIN;
+    if (least > cursor.bytes.size - cursor.at) {
+        return error_set(err, STATUS_CONFIG,
+                         "tensor count %llu and metadata count %llu need %llu bytes or more, %zu "
+                         "follow: the file is cut or a count is wrong",
+                         (unsigned long long)tensors, (unsigned long long)entries,
+                         (unsigned long long)least, cursor.bytes.size - cursor.at);
     }
     enum status status = read_entries(file, &cursor, entries, err);
     if (status != STATUS_OK) { return status; }
@@ -310,11 +383,9 @@ struct span gguf_bytes(const struct gguf *file) {
 }
 
 const struct gguf_entry *gguf_find(const struct gguf *file, const char *key) {
-    struct span wanted = span_of(key);
-    for (size_t i = 0; i < file->entry_count; i++) {
-        if (span_equal(file->entries[i].key, wanted)) { return &file->entries[i]; }
-    }
-    return NULL;
+    const struct gguf_entry wanted = {.key = span_of(key)};
+    if (file->entry_count == 0 || wanted.key.size == 0) { return NULL; }
+    return bsearch(&wanted, file->entries, file->entry_count, sizeof *file->entries, compare_keys);
 }
 
 size_t gguf_tensor_count(const struct gguf *file) {

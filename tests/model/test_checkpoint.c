@@ -5,6 +5,7 @@
 #include "tests/support/unit.h"
 
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -272,10 +273,99 @@ static void shards_are_found_by_the_index(void **state) {
     write_weights("one.safetensors", entries, 6);
     write_weights("two.safetensors", entries + 6, HF_TENSORS - 6);
     write_text("model.safetensors.index.json",
-               "{\"weight_map\":{\"a\":\"two.safetensors\",\"b\":\"one.safetensors\"}}");
+               "{\"weight_map\":{\"model.layers.0.mlp.down_proj.weight\":\"two.safetensors\","
+               "\"model.norm.weight\":\"one.safetensors\"}}");
     ASSERT_OK(checkpoint_open(folder.path, &checkpoint, &err), err);
     assert_true(checkpoint_has(checkpoint, "model.layers.0.mlp.down_proj.weight"));
     checkpoint_close(checkpoint);
+}
+
+static void an_index_that_its_shards_contradict_is_refused(void **state) {
+    (void)state;
+    struct safetensors_entry entries[HF_TENSORS];
+    static const char *const cases[][3] = {
+        /* index; tensor; field and file */
+        {"{\"weight_map\":{\"model.norm.weight\":\"two.safetensors\",\"a\":\"one.safetensors\"}}",
+         "'model.norm.weight'", "'weight_map'"},
+        {"{\"weight_map\":{\"lm_head.weight\":\"one.safetensors\"}}", "'lm_head.weight'",
+         "'weight_map'"},
+        {"{\"weight_map\":{\"model.norm.weight\":\"one.safetensors\",\"b\":\"three.safetensors\"}}",
+         "three.safetensors", "does not exist"},
+        {"{\"weight_map\":{\"model.norm.weight\":\"one.safetensors\","
+         "\"model.norm.weight\":\"two.safetensors\"}}",
+         "model.norm.weight", "duplicate"},
+        {"{\"weight_map\":[\"one.safetensors\"]}", "index.json", "'weight_map'"},
+        {"{\"weight_map\":{\"a\":", "index.json", "JSON line 1"},
+        {"", "index.json", "empty"},
+    };
+    write_model();
+    hf_entries(entries);
+    write_weights("one.safetensors", entries, 6);
+    write_weights("two.safetensors", entries + 6, HF_TENSORS - 6);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        write_text("model.safetensors.index.json", cases[i][0]);
+        expect_refusal(cases[i][1]);
+        expect_refusal(cases[i][2]);
+    }
+    /* A tensor in two shards: which one counts would depend on the reader. */
+    write_weights("two.safetensors", entries + 5, HF_TENSORS - 5);
+    write_text("model.safetensors.index.json",
+               "{\"weight_map\":{\"model.layers.0.mlp.down_proj.weight\":\"two.safetensors\","
+               "\"model.norm.weight\":\"one.safetensors\"}}");
+    expect_refusal("two.safetensors': tensor 'model.layers.0.self_attn.k_proj.weight' is in "
+                   "'one.safetensors' as well");
+}
+
+/* Opening a FIFO would wait for someone to write into it. */
+static void what_is_no_regular_file_is_refused(void **state) {
+    (void)state;
+    write_model();
+    assert_int_equal(unlink(tmpdir_path(&folder, "model.safetensors")), 0);
+    assert_int_equal(mkfifo(tmpdir_path(&folder, "model.safetensors"), 0600), 0);
+    expect_refusal("model.safetensors' is not a regular file");
+}
+
+/* File, tensor and what is wrong; the description itself is fine. */
+static void tensors_of_another_shape_or_kind_are_refused_with_their_file(void **state) {
+    (void)state;
+    static const struct {
+        const char *dtype;
+        int64_t shape[4];
+        int dims;
+        size_t bytes;
+        const char *words;
+    } cases[] = {
+        {"F32", {9}, 1, 36, "'shape' is (1, 9)"},       {"F32", {1, 8}, 2, 32, NULL},
+        {"F32", {8, 1}, 2, 32, "'shape' is (8, 1)"},    {"F32", {2, 2, 2}, 3, 32, "'shape' is no"},
+        {"F32", {0}, 1, 0, "'shape' is (1, 0)"},        {"F32", {0}, 0, 4, "'shape' is no"},
+        {"F32", {0, 1ll << 40}, 2, 0, "'shape' is no"}, {"I32", {8}, 1, 32, "'dtype' is I32"},
+        {"F64", {8}, 1, 64, "'dtype' is F64"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct error err = {.text = ""};
+        struct checkpoint *checkpoint = NULL;
+        struct safetensors_entry entries[HF_TENSORS];
+        float values[8];
+        write_model();
+        hf_entries(entries);
+        (void)snprintf(entries[1].dtype, sizeof entries[1].dtype, "%s", cases[i].dtype);
+        memcpy(entries[1].shape, cases[i].shape, sizeof entries[1].shape);
+        entries[1].dims = cases[i].dims;
+        entries[1].bytes = cases[i].bytes;
+        write_weights("model.safetensors", entries, HF_TENSORS);
+        enum status status = checkpoint_open(folder.path, &checkpoint, &err);
+        if (status == STATUS_OK) {
+            status = checkpoint_read(checkpoint, "model.norm.weight", 1, 8, values, &err);
+            checkpoint_close(checkpoint);
+        }
+        if (cases[i].words == NULL) {
+            ASSERT_OK(status, err);
+            continue;
+        }
+        ASSERT_STATUS(status, STATUS_CONFIG);
+        ASSERT_CONTAINS(err.text, cases[i].words);
+        ASSERT_CONTAINS(err.text, "/model.safetensors': tensor 'model.norm.weight'");
+    }
 }
 
 static void an_index_cannot_point_outside_its_folder(void **state) {
@@ -305,9 +395,22 @@ static void fields_that_change_the_forward_pass_are_refused_by_name(void **state
         {",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":4}", "low_freq_factor"},
         {",\"layer_types\":[\"sliding_attention\"]", "layer_types"},
         {",\"num_attention_heads\":\"2\"", "num_attention_heads"},
-        {",\"num_key_value_heads\":3", "key/value heads"},
-        {",\"head_dim\":3", "odd"},
-        {",\"rms_norm_eps\":0", "epsilon"},
+        {",\"num_key_value_heads\":3", "num_key_value_heads"},
+        {",\"num_key_value_heads\":0", "num_key_value_heads"},
+        {",\"num_attention_heads\":256,\"head_dim\":2", "quotient of at most 128"},
+        {",\"head_dim\":3",
+         "'head_dim' (GGUF: attention.key_length) is 3, a head size that is odd"},
+        {",\"head_dim\":0", "'head_dim' (GGUF: attention.key_length) is 0"},
+        {",\"head_dim\":1026", "'head_dim' (GGUF: attention.key_length) is 1026"},
+        {",\"num_hidden_layers\":0", "num_hidden_layers"},
+        {",\"num_hidden_layers\":1000000", "num_hidden_layers"},
+        {",\"hidden_size\":0", "hidden_size"},
+        {",\"intermediate_size\":2147483647", "intermediate_size"},
+        {",\"vocab_size\":0", "vocab_size"},
+        {",\"max_position_embeddings\":0", "max_position_embeddings"},
+        {",\"rope_theta\":0", "rope_theta"},
+        {",\"rope_theta\":1e300", "rope_theta"},
+        {",\"rms_norm_eps\":0", "rms_norm_eps"},
         {",\"vocab_size\":99999999999", "vocab_size"},
         {",\"vocab_size\":17", "(17, 8)"},
         {",\"num_hidden_layers\":2", "model.layers.1."},
@@ -352,12 +455,22 @@ static void a_nan_is_refused_with_its_place(void **state) {
     struct safetensors_entry entries[HF_TENSORS];
     write_model();
     hf_entries(entries);
-    memcpy(&hf_values[8 * 3 + 1], &(uint32_t){0x7fc00000}, 4);
+    /* NaN, a signalling one, both infinities, and what bfloat16 rounds to one */
+    static const uint32_t bad[] = {0x7fc00000, 0x7f800001, 0x7f800000, 0xff800000, 0x7f7fffff};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        memcpy(&hf_values[8 * 3 + 1], &bad[i], 4);
+        write_weights("model.safetensors", entries, HF_TENSORS);
+        ASSERT_OK(checkpoint_open(folder.path, &checkpoint, &err), err);
+        ASSERT_STATUS(checkpoint_read(checkpoint, "model.embed_tokens.weight", 16, 8, values, &err),
+                      STATUS_CONFIG);
+        ASSERT_CONTAINS(err.text, "/model.safetensors': tensor 'model.embed_tokens.weight'");
+        ASSERT_CONTAINS(err.text, "row 3, column 1");
+        checkpoint_close(checkpoint);
+    }
+    memcpy(&hf_values[8 * 3 + 1], &(uint32_t){0x7f7f0000}, 4); /* the largest bfloat16 */
     write_weights("model.safetensors", entries, HF_TENSORS);
     ASSERT_OK(checkpoint_open(folder.path, &checkpoint, &err), err);
-    ASSERT_STATUS(checkpoint_read(checkpoint, "model.embed_tokens.weight", 16, 8, values, &err),
-                  STATUS_CONFIG);
-    ASSERT_CONTAINS(err.text, "row 3, column 1");
+    ASSERT_OK(checkpoint_read(checkpoint, "model.embed_tokens.weight", 16, 8, values, &err), err);
     checkpoint_close(checkpoint);
 }
 
@@ -417,6 +530,9 @@ int main(void) {
         WITH_FOLDER(sixteen_bit_weights_are_widened),
         WITH_FOLDER(shards_are_found_by_the_index),
         WITH_FOLDER(an_index_cannot_point_outside_its_folder),
+        WITH_FOLDER(an_index_that_its_shards_contradict_is_refused),
+        WITH_FOLDER(what_is_no_regular_file_is_refused),
+        WITH_FOLDER(tensors_of_another_shape_or_kind_are_refused_with_their_file),
         WITH_FOLDER(fields_that_change_the_forward_pass_are_refused_by_name),
         cmocka_unit_test(flags_of_the_families_follow_the_model_type),
         WITH_FOLDER(a_nan_is_refused_with_its_place),
