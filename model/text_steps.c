@@ -14,6 +14,9 @@
 #include "base/memory.h"
 
 #define PIECES_MAX (16u * 1024u * 1024u)
+/* Of a rewritten text: steps that put 64 bytes for each character, one behind the other, would take
+ * any memory there is. */
+#define TEXT_BYTES_MAX (16u * 1024u * 1024u)
 
 void text_work_free(struct text_work *work) {
     memory_free(work->pieces.list);
@@ -301,6 +304,7 @@ static enum status run_rewrite(const struct text_step *step, struct text_work *w
 static enum status run_step(const struct text_step *step, struct text_work *work,
                             struct error *err) {
     struct buffer *out = &work->buffers[work->buffer];
+    out->limit = TEXT_BYTES_MAX;
     work->next.count = 0;
     out->size = 0;
     for (size_t i = 0; i < work->pieces.count; i++) {

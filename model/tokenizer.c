@@ -128,10 +128,12 @@ enum status tokenizer_open(struct checkpoint *checkpoint, struct tokenizer **ret
     }
     if (status != STATUS_OK) { goto fail; }
     if (parts.size > source->description.V) {
+        bool folder = strcmp(kind, "hf") == 0;
         status = error_set(err, STATUS_CONFIG,
-                           "'%s': the tokenizer has ids up to %d, the model's "
-                           "vocabulary only %d",
-                           source->path, parts.size - 1, source->description.V);
+                           "'%s%s': the tokenizer has ids up to %d, tensor "
+                           "'model.embed_tokens.weight' (field 'vocab_size') only %d rows",
+                           source->path, folder ? "/tokenizer.json" : "", parts.size - 1,
+                           source->description.V);
         goto fail;
     }
     status = tokenizer_of_parts(&parts, ret_tokenizer, err);

@@ -14,12 +14,15 @@
 #include "model/tokenizer_parts.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
 #include "model/float16.h"
 
 #define PRE_SPLITS_MAX 2
+/* Bytes looked up to find all cuts of all tokens, each size^2: Gemma's 256 k tokens take 25 M. */
+#define CUT_BYTES_MAX (1u << 28)
 
 enum gguf_token_type {
     GGUF_TOKEN_NORMAL = 1,
@@ -97,8 +100,8 @@ static enum status read_tokens(const struct gguf *file, struct tokenizer_parts *
     return STATUS_OK;
 }
 
-/* Control and user-defined tokens are recognised in the text; the unknown token has its own
- * place. */
+/* Control, user-defined and unknown tokens are recognised in the text, as the families'
+ * tokenizer.json does; the unknown token has a place of its own, too. */
 static enum status read_types(const struct gguf *file, struct tokenizer_parts *parts,
                               struct error *err) {
     const struct gguf_entry *types = find_array(file, "tokenizer.ggml.token_type", GGUF_I32, err);
@@ -113,9 +116,11 @@ static enum status read_types(const struct gguf *file, struct tokenizer_parts *p
         uint32_t type = get_u32le(types->bytes.data + 4 * (size_t)id);
         struct span text = parts->vocabulary.tokens[id];
         if (type == GGUF_TOKEN_UNKNOWN && !parts->bpe.byte_level) { parts->bpe.unknown = id; }
-        bool added = type == GGUF_TOKEN_CONTROL || type == GGUF_TOKEN_USER_DEFINED;
+        bool added = type == GGUF_TOKEN_CONTROL || type == GGUF_TOKEN_USER_DEFINED ||
+                     type == GGUF_TOKEN_UNKNOWN;
         if (!added || text.data == NULL) { continue; }
-        struct added_token token = {.text = text, .id = id, .special = type == GGUF_TOKEN_CONTROL};
+        struct added_token token = {
+            .text = text, .id = id, .special = type != GGUF_TOKEN_USER_DEFINED};
         enum status status = added_tokens_add(&parts->added, token, err);
         if (status != STATUS_OK) { return error_wrap(err, "metadata 'tokenizer.ggml.token_type'"); }
     }
@@ -143,6 +148,13 @@ static enum status read_merges(const struct gguf *file, struct tokenizer_parts *
                                struct error *err) {
     const struct gguf_entry *merges = find_array(file, "tokenizer.ggml.merges", GGUF_STRING, err);
     if (merges == NULL) { return err->code; }
+    if (merges->count > TOKENIZER_MERGES_MAX(parts->size)) {
+        return error_set(err, STATUS_CONFIG,
+                         "metadata 'tokenizer.ggml.merges' holds %llu merges, expected at most %zu "
+                         "for %d tokens",
+                         (unsigned long long)merges->count, TOKENIZER_MERGES_MAX(parts->size),
+                         parts->size);
+    }
     enum status status = bpe_init(&parts->bpe, (size_t)merges->count, err);
     if (status != STATUS_OK) { return status; }
 
@@ -226,6 +238,29 @@ static size_t token_merges(struct tokenizer_parts *parts, struct span text, uint
     return count;
 }
 
+/* Scores are numbers, and tokens short enough that their cuts are found at once. */
+static enum status check_scores(const struct tokenizer_parts *parts, const uint8_t *scores,
+                                struct error *err) {
+    size_t work = 0;
+    for (int id = 0; id < parts->vocabulary.size; id++) {
+        float score = get_f32le(scores + 4 * (size_t)id);
+        size_t size = parts->vocabulary.tokens[id].size;
+        if (isnan(score)) {
+            return error_set(err, STATUS_CONFIG,
+                             "metadata 'tokenizer.ggml.scores': that of token %d is not a number",
+                             id);
+        }
+        work += size * size; /* at most 2^22 tokens of 2^12 bytes */
+        if (work > CUT_BYTES_MAX) {
+            return error_set(err, STATUS_CONFIG,
+                             "metadata 'tokenizer.ggml.tokens': up to token %d the squares of the "
+                             "tokens' lengths add up to more than %u",
+                             id, CUT_BYTES_MAX);
+        }
+    }
+    return STATUS_OK;
+}
+
 /* SentencePiece joins the pair whose token has the best score; so ranks are places in score
  * order. */
 static enum status rank_by_score(const struct gguf *file, struct tokenizer_parts *parts,
@@ -239,6 +274,8 @@ static enum status rank_by_score(const struct gguf *file, struct tokenizer_parts
                          "for %d tokens",
                          (unsigned long long)scores->count, size);
     }
+    enum status status = check_scores(parts, scores->bytes.data, err);
+    if (status != STATUS_OK) { return status; }
     struct scored_token *order = MEMORY_TAKE_ARRAY(struct scored_token, size);
     if (order == NULL) { return error_set(err, STATUS_NO_MEMORY, "scores of %d tokens", size); }
     for (int id = 0; id < size; id++) {
@@ -251,7 +288,7 @@ static enum status rank_by_score(const struct gguf *file, struct tokenizer_parts
         merges += token_merges(parts, parts->vocabulary.tokens[id], 0, false);
     }
     int32_t unknown = parts->bpe.unknown;
-    enum status status = bpe_init(&parts->bpe, merges, err);
+    status = bpe_init(&parts->bpe, merges, err);
     for (int i = 0; status == STATUS_OK && i < size; i++) {
         struct span text = parts->vocabulary.tokens[order[i].id];
         (void)token_merges(parts, text, (uint32_t)i, true); /* counted above */

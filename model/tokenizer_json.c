@@ -314,6 +314,11 @@ static enum status read_merges(const struct json_value *model, struct tokenizer_
         return error_set(err, STATUS_CONFIG, "field 'model.merges' is not an array");
     }
     size_t count = json_size(merges);
+    if (count > TOKENIZER_MERGES_MAX(vocabulary->size)) {
+        return error_set(err, STATUS_CONFIG,
+                         "field 'model.merges' holds %zu merges, expected at most %zu for %d ids",
+                         count, TOKENIZER_MERGES_MAX(vocabulary->size), vocabulary->size);
+    }
     enum status status = bpe_init(&parts->bpe, count, err);
     for (size_t rank = 0; status == STATUS_OK && rank < count; rank++) {
         uint8_t joined[2 * TOKEN_BYTES_MAX];
@@ -414,7 +419,7 @@ enum status tokenizer_parts_of_json(struct span text, struct tokenizer_parts *pa
                                     struct error *err) {
     assert(parts != NULL && err != NULL);
     struct json_value *root = NULL;
-    enum status status = json_parse(text, &root, err);
+    enum status status = json_parse_limited(text, TOKENIZER_JSON_VALUES_MAX, false, &root, err);
     if (status == STATUS_OK) {
         status = read_root(root, parts, err);
         json_free(root);
