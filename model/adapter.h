@@ -33,15 +33,26 @@ struct adapter_gate {
     struct tensor sequence; /* (N,1) i32: which row of weight */
 };
 
-/* y (N, sum O_j): += ; h (N,pR): = , kept for backward. u (N,pR): scratch. */
+/* Inverted dropout on what A reads: h_j = dropout(x) A_j^T, the frozen product keeps all of x (Hu
+ * et al. 2021, as PEFT does it). Each layer of a site has a mask of its own, as PEFT's module has:
+ * so the site's A are then p products instead of one. Masks are made again in the backward pass. */
+struct adapter_dropout {
+    float p; /* in [0,1) */
+    uint64_t seed;
+    uint64_t stream;       /* Philox stream of part 0; part j has stream + j */
+    struct tensor scratch; /* (N,I) */
+};
+
+/* y (N, sum O_j): += ; h (N,pR): = , kept for backward. u (N,pR): scratch. dropout: NULL = none. */
 void adapter_forward(struct backend *be, struct tensor y, struct tensor h, struct tensor u,
                      struct tensor x, const struct adapter_site *site,
-                     const struct adapter_gate *gate);
+                     const struct adapter_gate *gate, const struct adapter_dropout *dropout);
 
 /* dx (N,I): += (none: not wanted); site->ddown, dup: += ; gate->dweight: += .
- * u, du (N,pR): scratch. x and h are those of the forward pass. */
+ * u, du (N,pR): scratch. x, h and dropout are those of the forward pass. */
 void adapter_backward(struct backend *be, struct tensor dx, struct tensor u, struct tensor du,
                       struct tensor dy, struct tensor x, struct tensor h,
-                      const struct adapter_site *site, const struct adapter_gate *gate);
+                      const struct adapter_site *site, const struct adapter_gate *gate,
+                      const struct adapter_dropout *dropout);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * gate.c - the stream gate, forward and backward. z is an input: no gradient into SASRec. */
+ * gate.c - the stream and the linear gate, forward and backward. z is an input: no gradient into
+ * SASRec. */
 #include "model/gate.h"
 
 void gate_layout(struct gate_state *state, struct slab *slab, int B, int E, int K) {
@@ -20,15 +21,31 @@ void gate_start(struct gate_state *state, struct backend *be) {
     be->ops->fill(be, state->zeros, 0.0f);
 }
 
+/* What W_g reads. */
+static struct tensor gate_features(const struct gate_state *state,
+                                   const struct ilora_params *params, int B) {
+    return first_rows(params->shape.gate == ILORA_GATE_LINEAR ? state->z : state->normed, B);
+}
+
+static float gate_floor(const struct ilora_params *params) {
+    return params->shape.gate == ILORA_GATE_LINEAR ? 0.0f : params->shape.gate_floor;
+}
+
 void gate_forward(struct backend *be, struct gate_state *state, const struct ilora_params *params,
                   int B) {
-    struct tensor normed = first_rows(state->normed, B), logits = first_rows(state->logits, B);
-    be->ops->layernorm_forward(be, normed, first_rows(state->mean, B), first_rows(state->rstd, B),
-                               first_rows(state->z, B), state->ones, state->zeros,
-                               GATE_NORM_EPSILON);
-    be->ops->product(be, logits, normed, false, params->gate_weight.value, true, 1.0f, 0.0f);
-    be->ops->add_bias(be, logits, params->gate_bias.value);
-    be->ops->softmax_forward(be, first_rows(state->weight, B), logits, params->shape.gate_floor);
+    bool stream = params->shape.gate == ILORA_GATE_STREAM;
+    struct tensor features = gate_features(state, params, B);
+    struct tensor logits = first_rows(state->logits, B);
+    assert(params->shape.gate != ILORA_GATE_RESNET);
+
+    if (stream) {
+        be->ops->layernorm_forward(be, features, first_rows(state->mean, B),
+                                   first_rows(state->rstd, B), first_rows(state->z, B), state->ones,
+                                   state->zeros, GATE_NORM_EPSILON);
+    }
+    be->ops->product(be, logits, features, false, params->gate_weight.value, true, 1.0f, 0.0f);
+    if (stream) { be->ops->add_bias(be, logits, params->gate_bias.value); }
+    be->ops->softmax_forward(be, first_rows(state->weight, B), logits, gate_floor(params));
     be->ops->fill(be, first_rows(state->dweight, B), 0.0f);
 }
 
@@ -36,8 +53,10 @@ void gate_backward(struct backend *be, struct gate_state *state, const struct il
                    int B) {
     struct tensor dlogits = first_rows(state->logits, B);
     be->ops->softmax_backward(be, dlogits, first_rows(state->dweight, B),
-                              first_rows(state->weight, B), params->shape.gate_floor);
-    be->ops->product(be, params->gate_weight.grad, dlogits, true, first_rows(state->normed, B),
+                              first_rows(state->weight, B), gate_floor(params));
+    be->ops->product(be, params->gate_weight.grad, dlogits, true, gate_features(state, params, B),
                      false, 1.0f, 1.0f);
-    be->ops->sum_rows(be, params->gate_bias.grad, dlogits);
+    if (params->shape.gate == ILORA_GATE_STREAM) {
+        be->ops->sum_rows(be, params->gate_bias.grad, dlogits);
+    }
 }

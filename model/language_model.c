@@ -13,7 +13,7 @@
 #include "model/language_model_state.h"
 
 #define LOGITS_ROWS_WITHOUT_TITLE_HEAD 16 /* language_model_logits still works, a few rows a time */
-#define STEP_LIST_BESIDE               16 /* tensors of a step beside those of the layers */
+#define STEP_SAMPLES                   128 /* of the ResNet gate: the published batch */
 
 static int largest_adapter(const struct model_description *d, int R) {
     int widest = d->F;
@@ -63,11 +63,14 @@ static enum status take_host(struct language_model *lm, struct error *err) {
     lm->items_host = MEMORY_TAKE_ARRAY(float, (size_t)lm->items.rows *(size_t)lm->shape.E);
     lm->staging = MEMORY_TAKE_ARRAY(float, (size_t)s->sequences_max *(size_t)widest);
     lm->step_list =
-        MEMORY_TAKE_ARRAY(struct optimizer_tensor, (size_t)d->L * 14 + STEP_LIST_BESIDE);
+        MEMORY_TAKE_ARRAY(struct optimizer_tensor, (size_t)d->L * PARAMS_A_LAYER + PARAMS_BESIDE);
     if (lm->items_host == NULL || lm->staging == NULL || lm->step_list == NULL) {
         return error_set(err, STATUS_NO_MEMORY, "language model: host buffers");
     }
-    return STATUS_OK;
+    if (lm->shape.gate != ILORA_GATE_RESNET) { return STATUS_OK; }
+    int samples = s->step_samples_max > 0 ? s->step_samples_max : STEP_SAMPLES;
+    return gate_resnet_init(&lm->resnet, lm->shape.E, lm->shape.K, PARAMS_ALIGNMENT_FLOATS,
+                            s->training ? samples : 0, err);
 }
 
 static enum status take_device(struct language_model *lm, struct error *err) {
@@ -147,6 +150,7 @@ void language_model_free(struct language_model *lm) {
     llama_state_free(&lm->llama);
     title_head_free(&lm->title_head);
     if (lm->memory != NULL) { lm->be->ops->memory_give(lm->be, lm->memory); }
+    gate_resnet_free(&lm->resnet);
     memory_free(lm->items_host);
     memory_free(lm->staging);
     memory_free(lm->step_list);

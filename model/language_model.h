@@ -38,8 +38,8 @@ const struct model_description *base_model_description(const struct base_model *
 
 /* ---- trainable parameters -------------------------------------------------------------------- */
 
-/* How a sequence chooses its experts (gate.h, gate_resnet.h; MODEL.md, Gate). The daemon learns with
- * the stream gate; the other two are Kong et al. 2024 as published (exact mode). */
+/* How a sequence chooses its experts (gate.h, gate_resnet.h; MODEL.md, Gate). The daemon learns
+ * with the stream gate; the other two are Kong et al. 2024 as published (exact mode). */
 enum ilora_gate {
     ILORA_GATE_STREAM = 0, /* LayerNorm, W_g, b, softmax with a floor */
     ILORA_GATE_LINEAR = 1, /* the paper's eq. 7: w = softmax(W_g z), no bias */

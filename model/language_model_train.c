@@ -5,10 +5,13 @@
  *   loss = sum_i w_i CE_i / sum_i w_i (item head) + the same mean of title and rank losses
  *        + lambda sum over adapter tensors of KL(softmax(reference) || softmax(value))  (PESO)
  *
+ * In exact mode the adapters see dropout (adapter.h), the ResNet gate its BatchNorm over samples of
+ * the whole step (gate_run.c), and the step is Adam with coupled L2.
+ *
  * The sums of weights are over the whole step, so how it is cut into micro-batches does not change
- * the gradient. A step is a transaction: nothing trainable is touched before loss and norm are
- * known to be finite. Failure: as the forward pass; the GRAD slab is then undefined, all else
- * unchanged. */
+ * the gradient (but for dropout's masks, which are by row of a micro-batch). A step is a
+ * transaction: nothing trainable is touched before loss and norm are known to be finite. Failure:
+ * as the forward pass; the GRAD slab is then undefined, all else unchanged. */
 #include <math.h>
 #include <string.h>
 
@@ -78,12 +81,48 @@ static enum status add_expert_weights(struct language_model *lm, struct lm_step_
     return STATUS_OK;
 }
 
-/* Forward and backward of the pack that holds samples[0..pack.samples). */
-static enum status one_pack(struct language_model *lm, struct ilora_params *params,
-                            const struct lm_sample *samples, const struct weight_sums *sums,
-                            struct lm_step_stats *stats, struct error *err) {
+/* What is the same for all micro-batches of a step. */
+struct step_run {
+    struct ilora_params *params;
+    const struct lm_sample *samples;
+    int count;
+    const struct lm_step *how; /* NULL: gradients alone, no dropout */
+    struct weight_sums sums;
+    struct lm_step_stats *stats;
+};
+
+/* Step, micro-batch and module share the 64 bits of a Philox stream. */
+static struct llama_dropout dropout_of(const struct lm_step *how, int pack_number) {
+    if (how == NULL || how->dropout == 0.0f) { return (struct llama_dropout){0}; }
+    assert(how->dropout > 0.0f && how->dropout < 1.0f);
+    assert(pack_number < 1 << 16);
+    return (struct llama_dropout){.p = how->dropout,
+                                  .seed = how->dropout_seed,
+                                  .stream = (uint64_t)how->step << 32 | (uint64_t)pack_number
+                                                                            << 16};
+}
+
+static enum status pack_forward(struct language_model *lm, const struct step_run *run, int first,
+                                int pack_number, struct llama_pass *ret_pass, struct error *err) {
+    lm->gate_given = gate_step_weights(lm, first);
+    enum status status =
+        pack_prepare(lm, run->params, true, run->samples + first, false, ret_pass, err);
+    lm->gate_given = NULL; /* scoring between micro-batches has gates of its own */
+    if (status != STATUS_OK) { return status; }
+    ret_pass->dropout = dropout_of(run->how, pack_number);
+    llama_forward(&lm->llama, ret_pass);
+    return STATUS_OK;
+}
+
+/* Forward and backward of the pack that holds the samples of the step from `first` on. */
+static enum status one_pack(struct language_model *lm, const struct step_run *run, int first,
+                            int pack_number, struct error *err) {
+    struct ilora_params *params = run->params;
+    const struct lm_sample *samples = run->samples + first;
+    const struct weight_sums *sums = &run->sums;
+    struct lm_step_stats *stats = run->stats;
     struct llama_pass pass;
-    enum status status = pack_run(lm, params, true, samples, false, &pass, err);
+    enum status status = pack_forward(lm, run, first, pack_number, &pass, err);
     if (status != STATUS_OK) { return status; }
     status = add_expert_weights(lm, stats, err);
     if (status != STATUS_OK) { return status; }
@@ -107,30 +146,34 @@ static enum status one_pack(struct language_model *lm, struct ilora_params *para
     if (lm->shape.item_tokens) {
         projector_backward(lm->be, &lm->projector, params, &lm->pack, lm->llama.dx);
     }
-    gate_backward(lm->be, &lm->gate, params, lm->pack.samples);
+    status = gate_step_collect(lm, params, first, err);
+    if (status != STATUS_OK) { return status; }
     stats->tokens += pack_rows(&lm->pack);
     stats->samples += lm->pack.samples;
     return lm->be->ops->synchronise(lm->be, err);
 }
 
-static enum status all_packs(struct language_model *lm, struct ilora_params *params,
-                             const struct lm_sample *samples, int count, void (*beat)(void *),
-                             void *beat_context, struct lm_step_stats *stats, struct error *err) {
-    assert(lm->settings.training && params->trainable);
-
-    struct weight_sums sums = sum_weights(lm, samples, count);
+static enum status all_packs(struct language_model *lm, const struct step_run *run,
+                             void (*beat)(void *), void *beat_context, struct error *err) {
     bool titles = language_model_has(lm, ILORA_HEAD_TITLE);
-    int B = 0;
-    for (int first = 0; first < count; first += B) {
-        enum status status = pack_fill(lm, samples + first, count - first, titles, &B, err);
+    int gate_batch = run->how != NULL ? run->how->gate_batch : 0, B = 0, pack_number = 0;
+    assert(lm->settings.training && run->params->trainable);
+
+    enum status status =
+        gate_step_begin(lm, run->params, run->samples, run->count, gate_batch, err);
+    if (status != STATUS_OK) { return error_wrap(err, "training"); }
+    for (int first = 0; first < run->count; first += B) {
+        status = pack_fill(lm, run->samples + first, run->count - first, titles, &B, err);
         if (status != STATUS_OK) { return status; }
-        status = one_pack(lm, params, samples + first, &sums, stats, err);
+        status = one_pack(lm, run, first, pack_number++, err);
         if (status != STATUS_OK) { return error_wrap(err, "training"); }
         if (beat != NULL) { beat(beat_context); }
     }
-    for (int k = 0; k < lm->shape.K && count > 0; k++) {
-        stats->expert_weight[k] /= (double)count;
+    for (int k = 0; k < lm->shape.K && run->count > 0; k++) {
+        run->stats->expert_weight[k] /= (double)run->count;
     }
+    status = gate_step_end(lm, run->params, run->count, gate_batch, err);
+    if (status != STATUS_OK) { return error_wrap(err, "training"); }
     return STATUS_OK;
 }
 
@@ -157,12 +200,27 @@ static void pull_to_reference(struct language_model *lm, struct ilora_params *pa
     }
 }
 
-/* AdamW over all tensors and the EMA. Biases (one row) do not decay. */
+/* Coupled L2. The optimiser multiplies grad by grad_scale, so value is divided by it first. */
+static void add_l2(struct language_model *lm, struct ilora_params *params,
+                   const struct lm_step *how, float grad_scale) {
+    for (int i = 0; i < params->count; i++) {
+        int group = params->tensors[i].group;
+        if (group >= GROUP_TRAINED || how->l2[group] == 0.0f) { continue; }
+        lm->be->ops->axpby(lm->be, ilora_params_tensor(params, ILORA_GRAD, i),
+                           how->l2[group] / grad_scale, ilora_params_tensor(params, ILORA_VALUE, i),
+                           1.0f);
+    }
+}
+
+/* AdamW over all trained tensors and the EMA. Biases (one row) do not decay. */
 static void apply_step(struct language_model *lm, struct ilora_params *params,
                        const struct lm_step *how, float grad_scale) {
+    int count = 0;
+    add_l2(lm, params, how, grad_scale);
     for (int i = 0; i < params->count; i++) {
         const struct ilora_tensor *t = &params->tensors[i];
-        lm->step_list[i] = (struct optimizer_tensor){
+        if (t->group >= GROUP_TRAINED) { continue; }
+        lm->step_list[count++] = (struct optimizer_tensor){
             .value = ilora_params_tensor(params, ILORA_VALUE, i),
             .grad = ilora_params_tensor(params, ILORA_GRAD, i),
             .moment1 = ilora_params_tensor(params, ILORA_MOMENT1, i),
@@ -175,7 +233,7 @@ static void apply_step(struct language_model *lm, struct ilora_params *params,
                           .epsilon = how->epsilon,
                           .step = how->step,
                           .grad_scale = grad_scale};
-    lm->be->ops->adamw(lm->be, lm->step_list, params->count, &adamw);
+    lm->be->ops->adamw(lm->be, lm->step_list, count, &adamw);
     lm->be->ops->axpby(lm->be, params->slabs[ILORA_EMA], 1.0f - how->ema_decay,
                        params->slabs[ILORA_VALUE], how->ema_decay);
 }
@@ -188,8 +246,14 @@ enum status language_model_train(struct language_model *lm, struct ilora_params 
                                  struct error *err) {
     assert(how->step >= 1);
     struct lm_step_stats stats = {0};
+    struct step_run run = {.params = params,
+                           .samples = samples,
+                           .count = count,
+                           .how = how,
+                           .sums = sum_weights(lm, samples, count),
+                           .stats = &stats};
     lm->be->ops->fill(lm->be, params->slabs[ILORA_GRAD], 0.0f);
-    enum status status = all_packs(lm, params, samples, count, beat, beat_context, &stats, err);
+    enum status status = all_packs(lm, &run, beat, beat_context, err);
     if (status != STATUS_OK) { return status; }
     if (how->proximal > 0.0f && reference != NULL) {
         pull_to_reference(lm, params, reference, how->proximal);
@@ -207,6 +271,8 @@ enum status language_model_train(struct language_model *lm, struct ilora_params 
             scale = (float)((double)how->clip_norm / stats.grad_norm);
         }
         apply_step(lm, params, how, scale);
+        status = gate_step_keep(lm, params, err);
+        if (status != STATUS_OK) { return status; }
         status = lm->be->ops->synchronise(lm->be, err);
         if (status != STATUS_OK) { return error_wrap(err, "optimiser step"); }
     }
@@ -218,7 +284,12 @@ enum status language_model_gradients(struct language_model *lm, struct ilora_par
                                      const struct lm_sample *samples, int count,
                                      struct lm_step_stats *ret_stats, struct error *err) {
     struct lm_step_stats stats = {0};
-    enum status status = all_packs(lm, params, samples, count, NULL, NULL, &stats, err);
+    struct step_run run = {.params = params,
+                           .samples = samples,
+                           .count = count,
+                           .sums = sum_weights(lm, samples, count),
+                           .stats = &stats};
+    enum status status = all_packs(lm, &run, NULL, NULL, err);
     if (status != STATUS_OK) { return status; }
 
     double sum = 0.0;

@@ -19,6 +19,8 @@
 #include "model/pack.h"
 #include "model/params.h"
 
+#define LLAMA_MODULES 7 /* linear layers of a layer */
+
 struct layer_state {
     struct tensor x;             /* (N,C) the layer's input */
     struct tensor rstd1;         /* (N,1) */
@@ -62,6 +64,16 @@ struct llama_state {
     struct tensor dattention;      /* (N,HD) */
     struct tensor dlast_attention; /* (n,HD) */
     struct tensor dheads;          /* (N,HD) qk_norm */
+
+    struct tensor dropped; /* (N, widest input) training: what A reads, with dropout */
+};
+
+/* Dropout of one pass (adapter.h). The modules of layer i have the streams from
+ * stream + LLAMA_MODULES i. */
+struct llama_dropout {
+    float p; /* 0: none */
+    uint64_t seed;
+    uint64_t stream;
 };
 
 /* Keys and values that passes leave for later ones (decoding, language_model_decode.h). Layer i has
@@ -85,6 +97,7 @@ struct llama_pass {
     bool keep_half;                    /* fill state->half */
     bool embedding_gradient;           /* dx reaches the embedding rows (item tokens) */
     const struct llama_cache *cache;   /* NULL: keys and values are not kept */
+    struct llama_dropout dropout;      /* training */
 };
 
 /* Host list of layers. NO_MEMORY. */
@@ -110,12 +123,18 @@ struct layer_view {
     const struct ilora_params *params;
     int index;
     bool last;
-    int N;                           /* rows of the first half */
-    int n;                           /* rows of the second half: N, or the needed ones */
+    int N; /* rows of the first half */
+    int n; /* rows of the second half: N, or the needed ones */
+    struct llama_dropout dropout;
     struct adapter_gate gate;        /* for N rows */
     struct adapter_gate gate_needed; /* for n rows */
 };
 struct layer_view llama_layer_view(const struct llama_state *state, const struct llama_pass *pass,
                                    int index);
+/* The dropout of one site, whose input is like x; NULL when there is none. */
+const struct adapter_dropout *llama_site_dropout(const struct llama_state *state,
+                                                 const struct layer_view *v, enum site_kind kind,
+                                                 struct tensor x,
+                                                 struct adapter_dropout *ret_dropout);
 
 #endif

@@ -21,9 +21,10 @@ static void linear(struct llama_state *state, const struct layer_view *v, enum s
     const struct adapter_site *site = ilora_params_site(v->params, v->index, kind);
     int cols = site->parts * site->R;
     const struct adapter_gate *gate = kind == SITE_QKV ? &v->gate : &v->gate_needed;
+    struct adapter_dropout dropout;
     adapter_backward(be, dx, tensor_cols(first_rows(state->u, x.rows), 0, cols),
                      tensor_cols(first_rows(state->du, x.rows), 0, cols), dy, x, v->s.h[kind], site,
-                     gate);
+                     gate, llama_site_dropout(state, v, kind, x, &dropout));
 }
 
 /* dx (n,C): += through the feed-forward half. */

@@ -29,7 +29,9 @@ static void linear(struct llama_state *state, const struct layer_view *v, enum s
     const struct adapter_site *site = ilora_params_site(v->params, v->index, kind);
     struct tensor u = tensor_cols(first_rows(state->u, x.rows), 0, site->parts * site->R);
     const struct adapter_gate *gate = kind == SITE_QKV ? &v->gate : &v->gate_needed;
-    adapter_forward(be, y, v->s.h[kind], u, x, site, gate);
+    struct adapter_dropout dropout;
+    adapter_forward(be, y, v->s.h[kind], u, x, site, gate,
+                    llama_site_dropout(state, v, kind, x, &dropout));
 }
 
 /* RMSNorm of each head of a block of columns, in place; raw keeps what went in (Qwen3). */

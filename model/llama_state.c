@@ -55,6 +55,8 @@ static void backward_layout(struct llama_state *state, struct slab *slab,
     state->dattention = slab_tensor(slab, DTYPE_F32, N, q);
     state->dlast_attention = slab_tensor(slab, DTYPE_F32, N, q);
     if (d->qk_norm) { state->dheads = slab_tensor(slab, DTYPE_F32, N, q); }
+    int widest = d->F > d->C ? d->F : d->C;
+    state->dropped = slab_tensor(slab, DTYPE_F32, N, q > widest ? q : widest);
 }
 
 void llama_state_layout(struct llama_state *state, struct slab *slab,
@@ -90,6 +92,7 @@ struct layer_view llama_layer_view(const struct llama_state *state, const struct
                            .index = index,
                            .last = index == d->L - 1,
                            .N = pack_rows(pass->pack),
+                           .dropout = pass->dropout,
                            .gate = pass->gate,
                            .gate_needed = pass->gate};
     v.n = v.last ? pass->pack->count[PACK_NEED] : v.N;
@@ -114,4 +117,22 @@ struct layer_view llama_layer_view(const struct llama_state *state, const struct
     v.s.h[SITE_GATE_UP] = first_rows(s->h[SITE_GATE_UP], v.n);
     v.s.h[SITE_DOWN] = first_rows(s->h[SITE_DOWN], v.n);
     return v;
+}
+
+const struct adapter_dropout *llama_site_dropout(const struct llama_state *state,
+                                                 const struct layer_view *v, enum site_kind kind,
+                                                 struct tensor x,
+                                                 struct adapter_dropout *ret_dropout) {
+    static const int first_module[SITE_COUNT] = {
+        [SITE_QKV] = 0, [SITE_O] = 3, [SITE_GATE_UP] = 4, [SITE_DOWN] = 6};
+    if (v->dropout.p == 0.0f) { return NULL; }
+
+    assert(state->training && x.cols <= state->dropped.cols && x.rows <= state->dropped.rows);
+    uint64_t module = (uint64_t)v->index * LLAMA_MODULES + (uint64_t)first_module[kind];
+    *ret_dropout = (struct adapter_dropout){
+        .p = v->dropout.p,
+        .seed = v->dropout.seed,
+        .stream = v->dropout.stream + module,
+        .scratch = tensor_over(state->dropped.data, DTYPE_F32, x.rows, x.cols)};
+    return ret_dropout;
 }

@@ -41,17 +41,6 @@ static enum status check_rows(const struct language_model *lm, struct error *err
     return STATUS_OK;
 }
 
-/* Gate inputs of the pack's samples to the device. */
-static enum status upload_gate_inputs(struct language_model *lm, const struct lm_sample *samples,
-                                      struct error *err) {
-    int B = lm->pack.samples, E = lm->shape.E;
-    for (int b = 0; b < B; b++) {
-        memcpy(lm->staging + (size_t)b * (size_t)E, samples[b].gate_input,
-               (size_t)E * sizeof(float));
-    }
-    return lm->be->ops->upload(lm->be, first_rows(lm->gate.z, B), lm->staging, err);
-}
-
 /* Mean vector of a history, over the items that have one; zeros when none has. */
 static void mean_vector(const struct language_model *lm, const struct lm_sample *sample,
                         float *ret_mean) {
@@ -91,13 +80,12 @@ enum status pack_prepare(struct language_model *lm, const struct ilora_params *p
     status = pack_upload(&lm->pack, lm->be, err);
     if (status != STATUS_OK) { return status; }
     if (params != NULL) {
-        status = upload_gate_inputs(lm, samples, err);
+        status = gate_run(lm, params, samples, err);
         if (status != STATUS_OK) { return status; }
         if (language_model_has(lm, ILORA_HEAD_ITEM)) {
             status = upload_histories(lm, samples, err);
             if (status != STATUS_OK) { return status; }
         }
-        gate_forward(lm->be, &lm->gate, params, B);
     }
 
     llama_embed(&lm->llama, &lm->pack);

@@ -4,8 +4,9 @@
  * host.
  *
  * Start (Hu et al. 2021; MODEL.md): A ~ Kaiming-uniform(sqrt 5), that is U(-1/sqrt(I), 1/sqrt(I));
- * B = 0, so the first forward pass is the base model; gate 0, so it starts uniform; projector as a
- * linear layer's usual start; P a tenth of that (the head starts quiet), P2 the identity (the mean
+ * B = 0, so the first forward pass is the base model; the stream gate 0, so it starts uniform, the
+ * other gates as PyTorch starts their layers; projector as a linear layer's usual start; P a tenth
+ * of that (the head starts quiet), P2 the identity (the mean
  * item vector asks for items like itself), b = 0. Numbers are Philox(seed, tensor index): the same
  * on every machine. Thread: that of the backend. */
 #include "model/params.h"
@@ -17,14 +18,15 @@
 #include "base/memory.h"
 #include "base/rng.h"
 
-#define TENSORS_A_LAYER   14 /* 7 linear layers, A and B each */
-#define TENSORS_BESIDE    9  /* gate 2, projector 4, heads 3 */
-#define ALIGNMENT_FLOATS  64u
 #define HEAD_QUIET        0.1 /* share of the usual start that P gets */
 #define RNG_STREAM_PARAMS (UINT64_C(0x706172616d) << 16)
 
-/* Scalings of the uniform start; 0 leaves zeros. */
-enum start { START_ZERO, START_UNIFORM, START_QUIET, START_IDENTITY };
+/* How a tensor starts: uniform within bound, or (bound 0) one value, or the identity. */
+struct start {
+    double bound;
+    float value;
+    bool identity;
+};
 
 /* The linear layers of a site in HF's words. */
 struct site_words {
@@ -48,7 +50,7 @@ static int site_out(const struct model_description *d, enum site_kind kind, int 
     return kind == SITE_GATE_UP ? d->F : d->C;
 }
 
-/* Appends a tensor; the list has room (TENSORS_ constants). Returns its index. */
+/* Appends a tensor; the list has room (PARAMS_ constants). Returns its index. */
 static int add_tensor(struct ilora_params *params, enum params_group group, int rows, int cols,
                       const char *name) {
     assert(params->count < params->capacity);
@@ -65,7 +67,8 @@ static int add_tensor(struct ilora_params *params, enum params_group group, int 
 }
 
 static void align(struct ilora_params *params) {
-    params->floats = (params->floats + ALIGNMENT_FLOATS - 1) / ALIGNMENT_FLOATS * ALIGNMENT_FLOATS;
+    params->floats = (params->floats + PARAMS_ALIGNMENT_FLOATS - 1) / PARAMS_ALIGNMENT_FLOATS *
+                     PARAMS_ALIGNMENT_FLOATS;
 }
 
 static void add_site(struct ilora_params *params, const struct model_description *d, int layer,
@@ -92,6 +95,21 @@ static void add_beside(struct ilora_params *params, enum params_group group, int
     align(params);
 }
 
+static void add_gate(struct ilora_params *params) {
+    const struct ilora_shape *s = &params->shape;
+    params->gate_offset = params->floats;
+    if (s->gate != ILORA_GATE_RESNET) {
+        add_beside(params, GROUP_GATE, s->K, s->E, "gate.weight");
+        if (s->gate == ILORA_GATE_STREAM) { add_beside(params, GROUP_GATE, 1, s->K, "gate.bias"); }
+        return;
+    }
+    for (int i = 0; i < GATE_RESNET_TENSORS; i++) {
+        struct gate_resnet_tensor t;
+        gate_resnet_describe(i, s->K, &t);
+        add_beside(params, t.running ? GROUP_STATISTICS : GROUP_GATE, t.rows, t.cols, t.name);
+    }
+}
+
 static void lay_out(struct ilora_params *params, const struct model_description *d) {
     const struct ilora_shape *s = &params->shape;
     for (int layer = 0; layer < d->L; layer++) {
@@ -99,8 +117,8 @@ static void lay_out(struct ilora_params *params, const struct model_description 
             add_site(params, d, layer, (enum site_kind)kind);
         }
     }
-    add_beside(params, GROUP_GATE, s->K, s->E, "gate.weight");
-    add_beside(params, GROUP_GATE, 1, s->K, "gate.bias");
+    params->gate_first = params->count;
+    add_gate(params);
     if (s->item_tokens) {
         add_beside(params, GROUP_PROJECTOR, s->projector_width, s->E, "projector.0.weight");
         add_beside(params, GROUP_PROJECTOR, 1, s->projector_width, "projector.0.bias");
@@ -148,8 +166,12 @@ static void set_views(struct ilora_params *params) {
             site->dup[j] = ilora_params_tensor(params, ILORA_GRAD, index);
         }
     }
-    params->gate_weight = param_at(params, index++);
-    params->gate_bias = param_at(params, index++);
+    if (s->gate == ILORA_GATE_RESNET) {
+        index += GATE_RESNET_TENSORS;
+    } else {
+        params->gate_weight = param_at(params, index++);
+        if (s->gate == ILORA_GATE_STREAM) { params->gate_bias = param_at(params, index++); }
+    }
     if (s->item_tokens) {
         params->projector_in = param_at(params, index++);
         params->projector_in_bias = param_at(params, index++);
@@ -164,29 +186,45 @@ static void set_views(struct ilora_params *params) {
     assert(index == params->count);
 }
 
-static enum start start_of(const struct ilora_tensor *t) {
-    if (strstr(t->name, ".lora_A.") != NULL) { return START_UNIFORM; }
-    if (strncmp(t->name, "projector.", 10) == 0) {
-        return t->rows > 1 ? START_UNIFORM : START_ZERO;
+static struct start start_of_gate(const struct ilora_params *params, int index) {
+    if (params->shape.gate == ILORA_GATE_STREAM) { return (struct start){0}; }
+    if (params->shape.gate == ILORA_GATE_LINEAR) {
+        return (struct start){.bound = 1.0 / sqrt((double)params->shape.E)};
     }
-    if (strcmp(t->name, "item_head.hidden.weight") == 0) { return START_QUIET; }
-    return strcmp(t->name, "item_head.history.weight") == 0 ? START_IDENTITY : START_ZERO;
+    struct gate_resnet_tensor t;
+    gate_resnet_describe(index - params->gate_first, params->shape.K, &t);
+    if (t.fan_in > 0) { return (struct start){.bound = 1.0 / sqrt((double)t.fan_in)}; }
+    return (struct start){.value = t.start};
 }
 
-static void start_tensor(const struct ilora_tensor *t, uint64_t seed, int index, float *values) {
-    enum start start = start_of(t);
-    if (start == START_ZERO) { return; }
-    if (start == START_IDENTITY) {
-        for (int i = 0; i < t->rows; i++) {
-            values[(size_t)i * (size_t)t->cols + (size_t)i] = 1.0f;
-        }
-        return;
+static struct start start_of(const struct ilora_params *params, int index) {
+    const struct ilora_tensor *t = &params->tensors[index];
+    double usual = 1.0 / sqrt((double)t->cols);
+    if (t->group == GROUP_GATE || t->group == GROUP_STATISTICS) {
+        return start_of_gate(params, index);
     }
+    if (strstr(t->name, ".lora_A.") != NULL) { return (struct start){.bound = usual}; }
+    if (t->group == GROUP_PROJECTOR && t->rows > 1) { return (struct start){.bound = usual}; }
+    if (strcmp(t->name, "item_head.hidden.weight") == 0) {
+        return (struct start){.bound = usual * HEAD_QUIET};
+    }
+    return (struct start){.identity = strcmp(t->name, "item_head.history.weight") == 0};
+}
 
+static void start_tensor(const struct ilora_params *params, uint64_t seed, int index,
+                         float *values) {
+    const struct ilora_tensor *t = &params->tensors[index];
+    struct start start = start_of(params, index);
     struct rng rng = rng_make(seed, RNG_STREAM_PARAMS + (uint64_t)index);
-    double bound = 1.0 / sqrt((double)t->cols) * (start == START_QUIET ? HEAD_QUIET : 1.0);
-    for (size_t i = 0; i < (size_t)t->rows * (size_t)t->cols; i++) {
-        values[i] = (float)((2.0 * rng_unit(&rng) - 1.0) * bound);
+    size_t count = (size_t)t->rows * (size_t)t->cols;
+    for (size_t i = 0; i < count && start.bound == 0.0; i++) {
+        values[i] = start.value;
+    }
+    for (size_t i = 0; i < count && start.bound > 0.0; i++) {
+        values[i] = (float)((2.0 * rng_unit(&rng) - 1.0) * start.bound);
+    }
+    for (int i = 0; i < t->rows && start.identity; i++) {
+        values[(size_t)i * (size_t)t->cols + (size_t)i] = 1.0f;
     }
 }
 
@@ -195,7 +233,7 @@ static enum status start_values(struct ilora_params *params, uint64_t seed, stru
     float *host = MEMORY_TAKE_ARRAY(float, params->floats);
     if (host == NULL) { return error_set(err, STATUS_NO_MEMORY, "starting values on the host"); }
     for (int i = 0; i < params->count; i++) {
-        start_tensor(&params->tensors[i], seed, i, host + params->tensors[i].offset);
+        start_tensor(params, seed, i, host + params->tensors[i].offset);
     }
 
     enum status status = ilora_params_write(params, ILORA_VALUE, host, err);
@@ -252,7 +290,7 @@ enum status ilora_params_new(struct backend *be, const struct model_description 
     params->shape = *shape;
     params->trainable = trainable;
     params->L = base->L;
-    params->capacity = base->L * TENSORS_A_LAYER + TENSORS_BESIDE;
+    params->capacity = base->L * PARAMS_A_LAYER + PARAMS_BESIDE;
     params->tensors = MEMORY_TAKE_ARRAY(struct ilora_tensor, (size_t)params->capacity);
     params->sites = MEMORY_TAKE_ARRAY(struct adapter_site, (size_t)base->L * SITE_COUNT);
     if (params->tensors == NULL || params->sites == NULL) {

@@ -13,14 +13,27 @@
 #define MODEL_PARAMS_H
 
 #include "model/adapter.h"
+#include "model/gate_resnet.h"
 #include "model/language_model.h"
 
 enum site_kind { SITE_QKV, SITE_O, SITE_GATE_UP, SITE_DOWN, SITE_COUNT };
 
 #define ILORA_SLAB_COUNT 5
 
-/* Groups of learning-rate multipliers (struct lm_step). */
-enum params_group { GROUP_ADAPTER, GROUP_PROJECTOR, GROUP_GATE, GROUP_HEADS, GROUP_COUNT };
+#define PARAMS_A_LAYER          14                        /* 7 linear layers, A and B each */
+#define PARAMS_BESIDE           (GATE_RESNET_TENSORS + 7) /* gate, projector 4, heads 3: at most */
+#define PARAMS_ALIGNMENT_FLOATS 64u                       /* where a tensor may start */
+
+/* Groups of learning-rate multipliers (struct lm_step). Statistics are saved and loaded as all
+ * else, but no gradient, optimiser or average touches them. */
+enum params_group {
+    GROUP_ADAPTER,
+    GROUP_PROJECTOR,
+    GROUP_GATE,
+    GROUP_HEADS,
+    GROUP_TRAINED, /* so many are trained */
+    GROUP_STATISTICS = GROUP_TRAINED,
+};
 
 /* A parameter and its gradient (none when the params only score). */
 struct param {
@@ -39,8 +52,10 @@ struct ilora_params {
 
     int L;
     struct adapter_site *sites;      /* owns: (L, SITE_COUNT) */
-    struct param gate_weight;        /* (K,E) */
-    struct param gate_bias;          /* (1,K) */
+    struct param gate_weight;        /* (K,E); none with the ResNet gate */
+    struct param gate_bias;          /* (1,K); stream gate only */
+    int gate_first;                  /* index of the gate's first tensor */
+    size_t gate_offset;              /* and its first float in a slab */
     struct param projector_in;       /* (C',E); none without item tokens */
     struct param projector_in_bias;  /* (1,C') */
     struct param projector_out;      /* (C,C') */

@@ -266,7 +266,10 @@ static enum status open_all(struct bench *b, const char *path, enum precision pr
     const struct model_description *d = base_model_description(base);
     status = ilora_params_new(be, d, &shape, 1, true, &b->params, err);
     if (status != STATUS_OK) { return status; }
-    struct language_model_settings settings = {tokens_max, b->prompts, ITEMS, true};
+    struct language_model_settings settings = {.tokens_max = tokens_max,
+                                               .sequences_max = b->prompts,
+                                               .items_max = ITEMS,
+                                               .training = true};
     status = language_model_new(base, &settings, &shape, &b->lm, err);
     if (status != STATUS_OK) { return status; }
     b->flops[0] = language_model_flops_per_token(d, &shape, b->tokens, false);

@@ -3,6 +3,7 @@
  * lm_fixture.c - makes the tiny model and its samples from fixed seeds. */
 #include "tests/model/lm_fixture.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "tests/support/unit.h"
@@ -49,23 +50,21 @@ static void make_sample(struct lm_fixture *f, int i) {
                                            (f->shape.head & ILORA_HEAD_TITLE) != 0 ? LM_TITLES : 0};
 }
 
-void lm_fixture_open(struct lm_fixture *f, int K, enum ilora_head head, bool item_tokens) {
-    lm_fixture_open_base(f, LM_BUILTIN, K, head, item_tokens);
+/* Random values of every tensor; running variances around one. */
+static void start_values(struct lm_fixture *f) {
+    for (int i = 0; i < ilora_params_count(f->params); i++) {
+        const struct ilora_tensor *t = ilora_params_at(f->params, i);
+        size_t count = (size_t)t->rows * (size_t)t->cols;
+        random_floats(1000 + (uint64_t)i, 0.3, f->values + t->offset, count);
+        for (size_t j = 0; j < count && strstr(t->name, "running_var") != NULL; j++) {
+            f->values[t->offset + j] = 0.5f + fabsf(f->values[t->offset + j]);
+        }
+    }
+    lm_fixture_write(f);
 }
 
-void lm_fixture_open_base(struct lm_fixture *f, const char *path, int K, enum ilora_head head,
-                          bool item_tokens) {
+static void open_all(struct lm_fixture *f, const char *path) {
     struct error err;
-    memset(f, 0, sizeof *f);
-    f->shape = (struct ilora_shape){.R = 4,
-                                    .K = K,
-                                    .alpha = 8.0f,
-                                    .gate_floor = 0.05f,
-                                    .E = LM_E,
-                                    .projector_width = 12,
-                                    .items_max = LM_ITEMS,
-                                    .head = head,
-                                    .item_tokens = item_tokens};
     ASSERT_OK(backend_cpu_new(1, &f->be, &err), err);
     ASSERT_OK(checkpoint_open(path, &f->checkpoint, &err), err);
     ASSERT_OK(base_model_load(f->be, f->checkpoint, PRECISION_F32, true, &f->base, &err), err);
@@ -77,16 +76,43 @@ void lm_fixture_open_base(struct lm_fixture *f, const char *path, int K, enum il
     f->grads = calloc(floats, sizeof(float));
     assert_non_null(f->values);
     assert_non_null(f->grads);
-    for (int i = 0; i < ilora_params_count(f->params); i++) {
-        const struct ilora_tensor *t = ilora_params_at(f->params, i);
-        random_floats(1000 + (uint64_t)i, 0.3, f->values + t->offset,
-                      (size_t)t->rows * (size_t)t->cols);
-    }
-    lm_fixture_write(f);
+    start_values(f);
     random_floats(50, 1.0, f->items, LM_ITEMS * LM_E);
     for (int i = 0; i < LM_SAMPLES; i++) {
         make_sample(f, i);
     }
+}
+
+static struct ilora_shape shape_of(enum ilora_gate gate, int K, enum ilora_head head,
+                                   bool item_tokens) {
+    return (struct ilora_shape){.R = 4,
+                                .K = K,
+                                .alpha = 8.0f,
+                                .gate_floor = 0.05f,
+                                .E = LM_E,
+                                .projector_width = 12,
+                                .items_max = LM_ITEMS,
+                                .head = head,
+                                .item_tokens = item_tokens,
+                                .gate = gate};
+}
+
+void lm_fixture_open_base(struct lm_fixture *f, const char *path, int K, enum ilora_head head,
+                          bool item_tokens) {
+    memset(f, 0, sizeof *f);
+    f->shape = shape_of(ILORA_GATE_STREAM, K, head, item_tokens);
+    open_all(f, path);
+}
+
+void lm_fixture_open(struct lm_fixture *f, int K, enum ilora_head head, bool item_tokens) {
+    lm_fixture_open_base(f, LM_BUILTIN, K, head, item_tokens);
+}
+
+void lm_fixture_open_gate(struct lm_fixture *f, enum ilora_gate gate, int K, enum ilora_head head,
+                          bool item_tokens) {
+    memset(f, 0, sizeof *f);
+    f->shape = shape_of(gate, K, head, item_tokens);
+    open_all(f, LM_BUILTIN);
 }
 
 void lm_fixture_close(struct lm_fixture *f) {

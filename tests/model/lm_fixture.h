@@ -39,6 +39,9 @@ void lm_fixture_open(struct lm_fixture *f, int K, enum ilora_head head, bool ite
 /* The same over another base model of at least 256 tokens. */
 void lm_fixture_open_base(struct lm_fixture *f, const char *path, int K, enum ilora_head head,
                           bool item_tokens);
+/* Over the built-in model with this gate; running variances are positive. */
+void lm_fixture_open_gate(struct lm_fixture *f, enum ilora_gate gate, int K, enum ilora_head head,
+                          bool item_tokens);
 void lm_fixture_close(struct lm_fixture *f);
 /* A language model over it with these budgets, items set. */
 struct language_model *lm_fixture_model(struct lm_fixture *f, int tokens_max, bool training);

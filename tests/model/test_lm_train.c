@@ -226,7 +226,8 @@ static void every_allocation_may_fail(void **state) {
     struct lm_fixture f;
     (void)state;
     lm_fixture_open(&f, 2, ILORA_HEAD_BOTH, true);
-    struct language_model_settings settings = {40, LM_SAMPLES, LM_ITEMS, true};
+    struct language_model_settings settings = {
+        .tokens_max = 40, .sequences_max = LM_SAMPLES, .items_max = LM_ITEMS, .training = true};
     int failures = 0;
     bool fired = true;
     for (long n = 1; fired; n++) {
