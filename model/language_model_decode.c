@@ -162,21 +162,13 @@ static enum status write_ids(struct decoder *d, struct lm_continuation *continua
 }
 
 /* Sequence b of the pack gets its rows of the cache. */
-static enum status place(struct decoder *d, const struct prompt *prompt, int b, int pack_row,
-                         struct error *err) {
-    int positions = d->lm->base->rope.rows;
-    if (prompt->count + d->tokens_max - 1 > positions) {
-        return error_set(err, STATUS_LIMIT,
-                         "prompt of %d tokens and %d to write: the base model has %d positions",
-                         prompt->count, d->tokens_max, positions);
-    }
+static void place(struct decoder *d, const struct prompt *prompt, int b, int pack_row) {
     for (int t = 0; t < prompt->count; t++) {
         d->rows_host[pack_row + t] = d->cache_begin + t;
     }
     d->live[b] = (struct live){b, d->cache_begin, prompt->count};
     d->cache_begin += prompt->count + d->tokens_max - 1;
     assert(d->cache_begin <= d->cache.M);
-    return STATUS_OK;
 }
 
 /* All prompts of the pack through the layers; their keys and values are in the cache then, their
@@ -189,8 +181,7 @@ static enum status run_prompts(struct decoder *d, struct ilora_params *params, b
     d->cache_begin = 0;
     d->live_count = lm->pack.samples;
     for (int b = 0; b < d->live_count; b++) {
-        enum status status = place(d, samples[b].prompt, b, row, err);
-        if (status != STATUS_OK) { return status; }
+        place(d, samples[b].prompt, b, row);
         row += samples[b].prompt->count;
     }
     enum status status = upload_rows(d, row, err);
@@ -239,6 +230,24 @@ static enum status decode_pack(struct decoder *d, struct ilora_params *params, b
     return status;
 }
 
+/* Every prompt with what may be written has positions in the base model; adds up their rows. */
+static enum status check_prompts(const struct language_model *lm, const struct lm_sample *samples,
+                                 int count, int tokens_max, int64_t *ret_rows, struct error *err) {
+    int positions = lm->base->rope.rows;
+    int64_t rows = 0;
+    for (int i = 0; i < count; i++) {
+        int prompt = samples[i].prompt->count;
+        if (tokens_max - 1 > positions - prompt) {
+            return error_set(err, STATUS_LIMIT,
+                             "prompt of %d tokens and %d to write: the base model has %d positions",
+                             prompt, tokens_max, positions);
+        }
+        rows += prompt;
+    }
+    *ret_rows = rows;
+    return STATUS_OK;
+}
+
 enum status language_model_decode(struct language_model *lm, struct ilora_params *params,
                                   bool frozen, const struct lm_sample *samples, int count,
                                   int tokens_max, const int32_t *stop_ids, int stop_count,
@@ -251,8 +260,9 @@ enum status language_model_decode(struct language_model *lm, struct ilora_params
     enum status status = base_model_prepare_head(lm->base, lm->base->head_backward, err);
     if (status != STATUS_OK || count == 0) { return status; }
     int64_t rows = 0;
+    status = check_prompts(lm, samples, count, tokens_max, &rows, err);
+    if (status != STATUS_OK) { return status; }
     for (int i = 0; i < count; i++) {
-        rows += samples[i].prompt->count;
         ret_continuations[i].count = 0;
         ret_continuations[i].stopped = false;
     }

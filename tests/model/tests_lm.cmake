@@ -3,6 +3,7 @@
 ilora_test(lm_facts LABEL unit SOURCES test_lm_facts.c lm_fixture.c USES model kernels m)
 ilora_test(lm_train LABEL unit SOURCES test_lm_train.c lm_fixture.c USES model kernels m)
 ilora_test(lm_gradients LABEL unit SOURCES test_lm_gradients.c lm_fixture.c USES model kernels m)
+ilora_test(lm_decode LABEL unit SOURCES test_lm_decode.c lm_fixture.c USES model kernels m)
 add_executable(lm_dump ${PROJECT_SOURCE_DIR}/tests/reference/lm_dump.c
   ${PROJECT_SOURCE_DIR}/tests/reference/lm_golden.c)
 ilora_target_options(lm_dump)
@@ -25,3 +26,12 @@ target_link_libraries(bench_lm PRIVATE ilora_model ilora_kernels)
 add_executable(lm_shared_prefix ${lm_reference}/lm_shared_prefix.c)
 ilora_target_options(lm_shared_prefix)
 target_link_libraries(lm_shared_prefix PRIVATE ilora_model ilora_kernels m)
+
+# Not a ctest: continuations for decode_smollm2.py and decode_architectures.py.
+add_executable(decode_ids ${lm_reference}/decode_ids.c ${lm_reference}/lm_golden.c)
+ilora_target_options(decode_ids)
+target_link_libraries(decode_ids PRIVATE ilora_model ilora_kernels)
+ilora_test(decode_golden LABEL reference SOURCES ${lm_reference}/test_decode_golden.c
+  ${lm_reference}/lm_golden.c USES model kernels m)
+target_compile_definitions(test_decode_golden PRIVATE
+  DECODE_GOLDEN="${lm_reference}/decode_builtin.bin")

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""decode_reference.py - greedy continuations by transformers, and whether ours are the same.
+
+Used by decode_smollm2.py, decode_architectures.py and decode_make_golden.py.
+"""
+import struct
+import subprocess
+
+import numpy as np
+import torch
+from transformers import GenerationConfig
+
+# Two logits this close, as a share of the largest, may change places between two ways to add up the
+# same products in f32.
+NOISE = 1e-5
+
+
+def write_tokens(path, lists):
+    with open(path, "wb") as file:
+        for i, ids in enumerate(lists):
+            file.write(str(i).encode().ljust(72, b"\0") + struct.pack("<3i", 1, len(ids), 1))
+            file.write(np.array(ids, np.int32).tobytes())
+
+
+def greedy(model, ids, tokens_max, stops):
+    """Ids without the stop id, whether one came, and for each step the distance of the two largest
+    logits as a share of the largest."""
+    config = GenerationConfig(do_sample=False, num_beams=1, max_new_tokens=tokens_max,
+                              eos_token_id=stops or None, pad_token_id=0, output_logits=True,
+                              return_dict_in_generate=True)
+    with torch.no_grad():
+        prompt = torch.tensor([ids])
+        out = model.generate(prompt, attention_mask=torch.ones_like(prompt),
+                             generation_config=config)
+    written = out.sequences[0, len(ids):].tolist()
+    gaps = []
+    for logits in out.logits:
+        best = torch.topk(logits[0].double(), 2).values
+        gaps.append(float((best[0] - best[1]) / logits[0].abs().max()))
+    stopped = bool(written) and written[-1] in stops
+    return (written[:-1] if stopped else written), stopped, gaps
+
+
+def ours(program, model, tokens_max, tokens, stops):
+    run = subprocess.run([program, model, str(tokens_max), tokens] + [str(s) for s in stops],
+                         capture_output=True, text=True)
+    if run.returncode != 0:
+        raise SystemExit(f"decode_ids: {run.stderr.strip()}")
+    for line in run.stdout.splitlines():
+        word, *ids = line.split()
+        yield [int(i) for i in ids], word == "stop"
+
+
+def compare(name, model, lists, tokens_max, stops, mine):
+    """Prints what differs; the number of prompts that do, without those that part at a tie."""
+    different, tied, steps, close = 0, 0, 0, 0
+    smallest = 1.0
+    for i, (ids, (our_ids, our_stop)) in enumerate(zip(lists, mine, strict=True)):
+        their_ids, their_stop, gaps = greedy(model, ids, tokens_max, stops)
+        steps += len(gaps)
+        close += sum(gap < NOISE for gap in gaps)
+        smallest = min([smallest] + gaps)
+        if our_ids == their_ids and our_stop == their_stop:
+            continue
+        at = 0
+        while at < min(len(our_ids), len(their_ids)) and our_ids[at] == their_ids[at]:
+            at += 1
+        if gaps[at] < NOISE:
+            tied += 1
+        else:
+            different += 1
+        print(f"{name}: prompt {i} parts at token {at}, where the two largest logits differ by "
+              f"{gaps[at]:.2e} of the largest: ours {our_ids[at:at + 3]}, transformers "
+              f"{their_ids[at:at + 3]}")
+    print(f"{name}: {len(lists)} prompts, {steps} steps, {len(lists) - different - tied} the same "
+          f"token for token, {different} different, {tied} part at a tie; the two largest logits "
+          f"are within {NOISE:g} of the largest at {close} steps, smallest distance {smallest:.2e}")
+    return different
