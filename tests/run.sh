@@ -117,9 +117,16 @@ run_reference() {
     "$venv/bin/python" tests/reference/tokenizer_make_golden.py --check || return 1
     "$tree/tests/model/lm_dump" builtin:tiny:3 "$work/tiny.bin" || return 1
     "$venv/bin/python" tests/reference/lm_make_reference.py "$work/tiny.bin" "$work" || return 1
+    "$tree/tests/model/lm_dump" builtin:small:5 "$work/small.bin" || return 1
+    "$venv/bin/python" tests/reference/decode_make_golden.py "$work/tiny.bin" "$work/small.bin" \
+        tests/reference/decode_builtin.bin --check || return 1
+    "$venv/bin/python" tests/reference/decode_architectures.py "$tree/tests/model/decode_ids" \
+        "$work" || return 1
     model=$(smollm2 "$venv") || return 1
     "$venv/bin/python" tests/reference/lm_smollm2_logits.py "$tree/tests/model/lm_logits" "$model" \
         "$work" f32 || return 1
+    "$venv/bin/python" tests/reference/decode_smollm2.py "$tree/tests/model/decode_ids" "$model" \
+        "$work" || return 1
 }
 
 began=$(date +%s)
