@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fault.h"
@@ -142,6 +143,137 @@ static void counts_beyond_the_limits_are_refused_before_allocating(void **state)
     head[4] = 1;
     ASSERT_STATUS(gguf_open_bytes(span_make(head, sizeof head), &file, &err), STATUS_CONFIG);
     ASSERT_CONTAINS(err.text, "version 1");
+}
+
+static double seconds(void) {
+    struct timespec now;
+    assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &now), 0);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* Numbers of a Llama's file overwritten one at a time; each refusal says whose field it was. */
+static void hostile_numbers_are_refused_with_tensor_and_field(void **state) {
+    (void)state;
+    static const struct {
+        const char *near; /* bytes in the file that the number is counted from */
+        size_t offset;    /* from their beginning */
+        uint64_t number;
+        int width;
+        const char *whose, *field;
+    } cases[] = {
+        /* counts */
+        {"GGUF", 4, 1, 4, "GGUF version 1", "2 or 3"},
+        {"GGUF", 4, 0x03000000, 4, "GGUF version", "little-endian"},
+        {"GGUF", 8, 1000000, 8, "tensor count 1000000", "above 65536"},
+        {"GGUF", 8, UINT64_MAX, 8, "tensor count", "above 65536"},
+        {"GGUF", 8, 60000, 8, "tensor count 60000", "a count is wrong"},
+        {"GGUF", 16, 1ull << 62, 8, "metadata count", "above 4096"},
+        {"GGUF", 16, 4000, 8, "metadata count 4000", "a count is wrong"},
+        /* metadata: keys, kinds and strings without end */
+        {"general.architecture", 20, 77, 4, "'general.architecture'", "kind is unknown"},
+        {"general.architecture", 20, 9, 4, "'general.architecture'", "array"},
+        {"general.architecture", 24, 1u << 30, 8, "'general.architecture'", "string is longer"},
+        {"general.architecture", 24, UINT64_MAX, 8, "'general.architecture'", "string is longer"},
+        {"llama.block_count", -8ull, UINT64_MAX, 8, "metadata entry 1", "key is longer"},
+        {"llama.block_count", -8ull, 0, 8, "metadata entry 1", "key is empty"},
+        /* one tensor's row: name, dimensions, sizes, type, offset */
+        {"blk.0.ffn_norm", -8ull, 64, 8, "tensor 7 of the table", "'name'"},
+        {"blk.0.ffn_norm", -8ull, 0, 8, "tensor 7 of the table", "'name'"},
+        {"blk.0.ffn_norm", 0, 0, 4, "tensor 7 of the table", "'name'"},
+        {"blk.0.ffn_norm", 21, 0, 4, "'blk.0.ffn_norm.weight'", "'dimensions' is 0"},
+        {"blk.0.ffn_norm", 21, 5, 4, "'blk.0.ffn_norm.weight'", "'dimensions' is 5"},
+        {"blk.0.ffn_norm", 25, 0, 8, "'blk.0.ffn_norm.weight'", "'sizes' is 0"},
+        {"blk.0.ffn_norm", 25, 1ull << 31, 8, "'blk.0.ffn_norm.weight'", "'sizes' is 2147483648"},
+        {"blk.0.ffn_norm", 25, UINT64_MAX, 8, "'blk.0.ffn_norm.weight'", "'sizes'"},
+        {"blk.0.ffn_norm", 25, INT32_MAX, 8, "'blk.0.ffn_norm.weight'", "'offset'"},
+        {"blk.0.ffn_norm", 33, 99, 4, "'blk.0.ffn_norm.weight'", "'type' is unknown (99)"},
+        {"blk.0.ffn_norm", 33, 26, 4, "'blk.0.ffn_norm.weight'", "'type' is unknown (26)"},
+        {"blk.0.ffn_norm", 33, 12, 4, "'blk.0.ffn_norm.weight'", "'sizes': rows of 16 values"},
+        {"blk.0.ffn_norm", 37, 31, 8, "'blk.0.ffn_norm.weight'", "'offset' is 31, expected a mult"},
+        {"blk.0.ffn_norm", 37, 1ull << 40, 8, "'blk.0.ffn_norm.weight'", "'offset' is 10995116277"},
+        {"blk.0.ffn_norm", 37, UINT64_MAX - 31, 8, "'blk.0.ffn_norm.weight'", "'offset'"},
+        {"blk.0.ffn_up", 23, INT32_MAX, 8, "'blk.0.ffn_up.weight'", "'offset'"},
+        /* the same place twice, and a piece of another tensor */
+        {"blk.0.ffn_norm", 37, 0, 8, "'blk.0.ffn_norm.weight'", "'token_embd.weight'"},
+        {"blk.0.ffn_norm", 37, 64, 8, "'blk.0.ffn_norm.weight'", "lies inside tensor"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct error err = {.text = ""};
+        struct gguf *file = NULL;
+        struct gguf_build build = {0};
+        uint8_t number[8];
+        gguf_build_llama(&build);
+        struct buffer bytes = gguf_build_finish(&build);
+        uint8_t *at = memmem(bytes.data, bytes.size, cases[i].near, strlen(cases[i].near));
+        assert_non_null(at);
+        put_u64le(number, cases[i].number);
+        memcpy(at + cases[i].offset, number, (size_t)cases[i].width);
+        ASSERT_STATUS(gguf_open_bytes(buffer_span(&bytes), &file, &err), STATUS_CONFIG);
+        ASSERT_CONTAINS(err.text, cases[i].whose);
+        ASSERT_CONTAINS(err.text, cases[i].field);
+        buffer_free(&bytes);
+    }
+}
+
+static void keys_and_tensors_that_stand_twice_are_refused(void **state) {
+    (void)state;
+    struct error err = {.text = ""};
+    struct gguf *file = NULL;
+    struct gguf_build build = {0};
+    const float values[16] = {0};
+    gguf_build_llama(&build);
+    gguf_build_tensor(&build, "blk.0.ffn_norm.weight", 0, 16, values);
+    struct buffer bytes = gguf_build_finish(&build);
+    ASSERT_STATUS(gguf_open_bytes(buffer_span(&bytes), &file, &err), STATUS_CONFIG);
+    ASSERT_CONTAINS(err.text, "tensor 'blk.0.ffn_norm.weight' is there twice");
+    buffer_free(&bytes);
+
+    gguf_build_llama(&build);
+    gguf_build_u32(&build, "llama.block_count", 2);
+    bytes = gguf_build_finish(&build);
+    ASSERT_STATUS(gguf_open_bytes(buffer_span(&bytes), &file, &err), STATUS_CONFIG);
+    ASSERT_CONTAINS(err.text, "metadata 'llama.block_count' is there twice");
+    buffer_free(&bytes);
+}
+
+/* A million rows, a million entries, sixteen million strings: refused or read within a second. */
+static void the_largest_tables_take_less_than_a_second(void **state) {
+    (void)state;
+    struct error err = {.text = ""};
+    struct gguf *file = NULL;
+    uint8_t head[24] = {'G', 'G', 'U', 'F', 3};
+    uint8_t row[64] = {0};
+    struct buffer bytes = {0};
+    double begin = seconds();
+    put_u64le(head + 8, 65536);
+    ASSERT_STATUS(buffer_append(&bytes, head, sizeof head), STATUS_OK);
+    for (uint32_t i = 0; i < 65536; i++) { /* one value each, at its own place */
+        char name[24];
+        int length = snprintf(name, sizeof name, "t%05u", i * 40503u % 65536u);
+        assert_int_equal(length, 6);
+        put_u64le(row, 6);
+        memcpy(row + 8, name, 6);
+        put_u32le(row + 14, 1);
+        put_u64le(row + 18, 1);
+        put_u32le(row + 26, 0);
+        put_u64le(row + 30, 32ull * (65535 - i));
+        ASSERT_STATUS(buffer_append(&bytes, row, 38), STATUS_OK);
+    }
+    memset(row, 0, sizeof row);
+    for (int i = 0; i < 65536 / 2 + 1; i++) {
+        ASSERT_STATUS(buffer_append(&bytes, row, 64), STATUS_OK);
+    }
+    begin = seconds();
+    ASSERT_OK(gguf_open_bytes(buffer_span(&bytes), &file, &err), err);
+    assert_int_equal(gguf_tensor_count(file), 65536);
+    assert_true(seconds() - begin < 1.0);
+    gguf_close(file);
+
+    put_u64le(bytes.data + 8, 1000000); /* a million of them */
+    begin = seconds();
+    ASSERT_STATUS(gguf_open_bytes(buffer_span(&bytes), &file, &err), STATUS_CONFIG);
+    assert_true(seconds() - begin < 0.1);
+    buffer_free(&bytes);
 }
 
 static void a_failing_allocation_is_reported_and_leaks_nothing(void **state) {
@@ -311,6 +443,9 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_file_cut_at_any_byte_is_refused),
         cmocka_unit_test(a_flipped_bit_never_leads_outside_the_file),
         cmocka_unit_test(counts_beyond_the_limits_are_refused_before_allocating),
+        cmocka_unit_test(hostile_numbers_are_refused_with_tensor_and_field),
+        cmocka_unit_test(keys_and_tensors_that_stand_twice_are_refused),
+        cmocka_unit_test(the_largest_tables_take_less_than_a_second),
         cmocka_unit_test(a_failing_allocation_is_reported_and_leaks_nothing),
         cmocka_unit_test(a_llama_opens_with_its_description),
         cmocka_unit_test(rows_of_q_and_k_are_put_into_rotate_half_order),
