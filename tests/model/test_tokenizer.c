@@ -6,9 +6,11 @@
  */
 #include "tests/support/unit.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "model/checkpoint.h"
 #include "model/tokenizer_parts.h"
@@ -234,6 +236,74 @@ static void what_is_not_supported_is_refused_by_name(void **state) {
     }
 }
 
+/* Texts of one thing many times over, each refused within a second and for what it is. */
+static void huge_tokenizers_are_refused_within_a_second(void **state) {
+    (void)state;
+    static const struct {
+        const char *begin, *unit, *end;
+        size_t times;
+        const char *words;
+    } cases[] = {
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[0", ",0", "]}}", 4000000,
+         "field 'model.merges' holds 4000001 merges"},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[0", ",0", "]}}", 9000000,
+         "more than 8388608 values"},
+        {"{\"model\":", "[", "", 1000000, "deeper than 64"},
+        {"{\"model\":", "{\"a\":", "", 1000000, "deeper than 64"},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"", "a", "\":0},\"merges\":[]}}", 8000000,
+         "field 'model.vocab': token 0 has 8000000 bytes"},
+        {"{\"model\":\"", "a", "", 30000000, "JSON line 1"}, /* a string without end */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct error err = {.text = ""};
+        struct tokenizer_parts parts = {0};
+        struct buffer text = {0};
+        struct timespec begin;
+        struct timespec end;
+        size_t unit = strlen(cases[i].unit);
+        ASSERT_STATUS(buffer_append(&text, cases[i].begin, strlen(cases[i].begin)), STATUS_OK);
+        for (size_t n = 0; n < cases[i].times; n++) {
+            ASSERT_STATUS(buffer_append(&text, cases[i].unit, unit), STATUS_OK);
+        }
+        ASSERT_STATUS(buffer_append(&text, cases[i].end, strlen(cases[i].end)), STATUS_OK);
+        assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &begin), 0);
+        ASSERT_STATUS(tokenizer_parts_of_json(buffer_span(&text), &parts, &err), STATUS_CONFIG);
+        assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end), 0);
+        ASSERT_CONTAINS(err.text, cases[i].words);
+        assert_true((double)(end.tv_sec - begin.tv_sec) +
+                        1e-9 * (double)(end.tv_nsec - begin.tv_nsec) <
+                    1.0);
+        tokenizer_parts_free(&parts);
+        buffer_free(&text);
+    }
+}
+
+/* Steps that put 64 bytes for each character, one behind the other: 10^18 bytes of one title. */
+static void steps_that_grow_a_text_without_end_are_stopped(void **state) {
+    (void)state;
+    struct error err = {.text = ""};
+    struct tokenizer_parts parts = {0};
+    struct tokenizer *tokenizer = NULL;
+    struct buffer json = {0};
+    int count = 0;
+    const char *begin = "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},"
+                        "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[";
+    const char *step = "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":"
+                       "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}";
+    ASSERT_STATUS(buffer_append(&json, begin, strlen(begin)), STATUS_OK);
+    for (int i = 0; i < 10; i++) {
+        if (i > 0) { ASSERT_STATUS(buffer_append(&json, ",", 1), STATUS_OK); }
+        ASSERT_STATUS(buffer_append(&json, step, strlen(step)), STATUS_OK);
+    }
+    ASSERT_STATUS(buffer_append(&json, "]}}", 3), STATUS_OK);
+    ASSERT_OK(tokenizer_parts_of_json(buffer_span(&json), &parts, &err), err);
+    ASSERT_OK(tokenizer_of_parts(&parts, &tokenizer, &err), err);
+    ASSERT_STATUS(tokenizer_encode(tokenizer, span_of("a"), ids, IDS_MAX, &count, &err),
+                  STATUS_LIMIT);
+    tokenizer_close(tokenizer);
+    buffer_free(&json);
+}
+
 /* ---- GGUF metadata --------------------------------------------------------------------------- */
 
 static enum status parts_of_build(struct gguf_build *build, struct tokenizer_parts *parts,
@@ -304,6 +374,55 @@ static void sentencepiece_metadata_joins_by_score(void **state) {
     expect_ids(tokenizer, "éñ", 4, (const int32_t[]){4, 2, 3, 0});
     assert_int_equal(tokenizer_bos(tokenizer), 1);
     tokenizer_close(tokenizer);
+}
+
+/* A sort whose order is not one, and a search for cuts that takes the square of a length. */
+static void scores_and_tokens_that_no_model_has_are_refused(void **state) {
+    (void)state;
+    struct error err = {.text = ""};
+    struct gguf_build build = {0};
+    struct tokenizer_parts parts = {0};
+    const char *tokens[] = {"a", "b", "ab"};
+    const int32_t types[] = {1, 1, 1};
+    const float scores[] = {0, NAN, 1};
+    gguf_build_text(&build, "tokenizer.ggml.model", "llama");
+    gguf_build_texts(&build, "tokenizer.ggml.tokens", tokens, 3);
+    gguf_build_i32s(&build, "tokenizer.ggml.token_type", types, 3);
+    gguf_build_f32s(&build, "tokenizer.ggml.scores", scores, 3);
+    ASSERT_STATUS(parts_of_build(&build, &parts, &err), STATUS_CONFIG);
+    ASSERT_CONTAINS(err.text, "'tokenizer.ggml.scores': that of token 1 is not a number");
+    tokenizer_parts_free(&parts);
+
+    enum { LONG = 20 }; /* tokens of 4 KiB: 320 MiB of text to look up */
+    static char text[LONG][TOKEN_BYTES_MAX + 1];
+    const char *texts[LONG];
+    int32_t kinds[LONG];
+    float zeros[LONG] = {0};
+    for (int i = 0; i < LONG; i++) {
+        memset(text[i], 'a' + i, TOKEN_BYTES_MAX);
+        texts[i] = text[i];
+        kinds[i] = 1;
+    }
+    gguf_build_text(&build, "tokenizer.ggml.model", "llama");
+    gguf_build_texts(&build, "tokenizer.ggml.tokens", texts, LONG);
+    gguf_build_i32s(&build, "tokenizer.ggml.token_type", kinds, LONG);
+    gguf_build_f32s(&build, "tokenizer.ggml.scores", zeros, LONG);
+    ASSERT_STATUS(parts_of_build(&build, &parts, &err), STATUS_CONFIG);
+    ASSERT_CONTAINS(err.text, "'tokenizer.ggml.tokens': up to token");
+    tokenizer_parts_free(&parts);
+
+    /* More merges than any three tokens have. */
+    static const char *merges[2000];
+    for (int i = 0; i < 2000; i++) {
+        merges[i] = "a b";
+    }
+    gguf_build_text(&build, "tokenizer.ggml.model", "gpt2");
+    gguf_build_texts(&build, "tokenizer.ggml.tokens", tokens, 3);
+    gguf_build_i32s(&build, "tokenizer.ggml.token_type", types, 3);
+    gguf_build_texts(&build, "tokenizer.ggml.merges", merges, 2000);
+    ASSERT_STATUS(parts_of_build(&build, &parts, &err), STATUS_CONFIG);
+    ASSERT_CONTAINS(err.text, "'tokenizer.ggml.merges' holds 2000 merges");
+    tokenizer_parts_free(&parts);
 }
 
 static void metadata_that_does_not_fit_is_refused_by_key(void **state) {
@@ -380,6 +499,9 @@ int main(void) {
         cmocka_unit_test(a_megabyte_of_one_letter_takes_less_than_seconds),
         cmocka_unit_test(several_threads_share_one_tokenizer),
         cmocka_unit_test(what_is_not_supported_is_refused_by_name),
+        cmocka_unit_test(huge_tokenizers_are_refused_within_a_second),
+        cmocka_unit_test(steps_that_grow_a_text_without_end_are_stopped),
+        cmocka_unit_test(scores_and_tokens_that_no_model_has_are_refused),
         cmocka_unit_test(byte_level_metadata_makes_a_tokenizer),
         cmocka_unit_test(sentencepiece_metadata_joins_by_score),
         cmocka_unit_test(metadata_that_does_not_fit_is_refused_by_key),
