@@ -2,8 +2,8 @@
  *
  * test_paper_data.c - both kinds of folder become the samples and sequences of the protocol.
  *
- * With ILORA_DATA naming a folder that holds lastfm and ml-100k, their counts are compared with
- * what LLaRA and iLoRA publish: 4,606 items and 122 test samples; 1,682 items, 95 test samples.
+ * With ILORA_DATA naming a folder that holds lastfm (LLaRA's and iLoRA's files) and ml-100k, their
+ * counts are compared with what the files hold, and with 8 : 1 : 1 of MovieLens' 943 users.
  */
 #include "tests/ops/paper_fixture.h"
 
@@ -363,7 +363,7 @@ static void every_failed_allocation_is_reported(void **state) {
 
 /* ---- the real files ---- */
 
-static void lastfm_counts_are_those_of_llara(void **state) {
+static void lastfm_is_cut_as_published(void **state) {
     (void)state;
     paper_open_real("lastfm", &split);
     assert_int_equal(split.item_count, 4606);
@@ -373,7 +373,7 @@ static void lastfm_counts_are_those_of_llara(void **state) {
     assert_int_equal(split.test.count, 122);
 }
 
-static void movielens_counts_are_those_of_llara(void **state) {
+static void movielens_users_are_cut_eight_one_one(void **state) {
     (void)state;
     paper_open_real("ml-100k", &split);
     assert_int_equal(split.item_count, 1682);
@@ -404,8 +404,8 @@ int main(void) {
         TEST(folders_of_no_kind_or_of_both_are_refused),
         TEST(a_missing_part_is_named),
         TEST(every_failed_allocation_is_reported),
-        TEST(lastfm_counts_are_those_of_llara),
-        TEST(movielens_counts_are_those_of_llara),
+        TEST(lastfm_is_cut_as_published),
+        TEST(movielens_users_are_cut_eight_one_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
