@@ -241,6 +241,11 @@ MUST_CHECK enum status backend_cpu_new(int threads, struct backend **ret_backend
  * tests run every copy on one machine. oneDNN chooses for itself. */
 MUST_CHECK enum status backend_cpu_new_with(int threads, const char *isa_limit,
                                             struct backend **ret_backend, struct error *err);
+/* The CUDA backend on the card of this number (0 = the first). NOT_FOUND: no card, no driver, a
+ * card older than sm_80, or a build without CUDA: the caller may go on with the CPU. Else
+ * NO_MEMORY, DEVICE_LOST. Release with ops->free. */
+MUST_CHECK enum status backend_cuda_new(int device, struct backend **ret_backend,
+                                        struct error *err);
 /* True when bf16 products run on hardware made for them (AVX512-BF16 or AMX), read from the CPU. */
 bool backend_cpu_has_bf16(void);
 

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * table.cu - the whole table: every room puts its operators in. */
+#include "kernels/cuda/cuda.h"
+
+void cuda_table(struct backend_ops *ops) {
+    cuda_move_install(ops);
+    cuda_activation_install(ops);
+    cuda_elementwise_install(ops);
+}
