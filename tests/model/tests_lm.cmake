@@ -11,8 +11,12 @@ target_link_libraries(lm_dump PRIVATE ilora_model ilora_kernels)
 
 set(lm_reference ${PROJECT_SOURCE_DIR}/tests/reference)
 ilora_test(lm_reference LABEL reference SOURCES ${lm_reference}/test_lm_reference.c
-  ${lm_reference}/lm_golden.c USES model kernels m)
+  ${lm_reference}/lm_reference.c ${lm_reference}/lm_golden.c USES model kernels m)
 target_compile_definitions(test_lm_reference PRIVATE LM_GOLDEN_FOLDER="${lm_reference}")
+
+ilora_test(gate_reference LABEL reference SOURCES ${lm_reference}/test_gate_reference.c
+  ${lm_reference}/lm_reference.c ${lm_reference}/lm_golden.c USES model kernels m)
+target_compile_definitions(test_gate_reference PRIVATE LM_GOLDEN_FOLDER="${lm_reference}")
 
 # Not a ctest: needs a real model and PyTorch (lm_smollm2_logits.py says how).
 add_executable(lm_logits ${lm_reference}/lm_logits.c ${lm_reference}/lm_golden.c)
