@@ -3,7 +3,7 @@
  * language_model_decode.h - greedy continuations of many prompts with a key/value cache.
  *
  *   prompts ─pack─▶ all layers once ─▶ keys, values of every row ─▶ cache (layer, row)
- *                     └▶ last rows ─head─▶ argmax ─▶ one row a live sequence ─▶ cache ─▶ ... stop id
+ *                     └▶ last rows ─head─▶ largest ─▶ one row a sequence ─▶ cache ─▶ ...
  *
  * The exact mode of MODEL.md lets the model write a title and matches strings, as the paper does;
  * everything else here scores titles and never decodes. The answer is that of running the whole

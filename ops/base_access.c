@@ -28,6 +28,12 @@ enum status base_access_open(const struct settings *settings, const char *path,
 
 enum status base_access_load(struct base_access *access, const struct settings *settings,
                              int threads, int tokens_max, struct error *err) {
+    return base_access_load_adapted(access, settings, NULL, threads, tokens_max, err);
+}
+
+enum status base_access_load_adapted(struct base_access *access, const struct settings *settings,
+                                     const struct base_adapter *adapter, int threads,
+                                     int tokens_max, struct error *err) {
     const char *prompts = settings->base_model_prompts;
     struct ilora_shape shape = {.R = 1,
                                 .K = 1,
@@ -36,6 +42,7 @@ enum status base_access_load(struct base_access *access, const struct settings *
                                 .projector_width = 8,
                                 .head = ILORA_HEAD_TITLE};
     struct language_model_settings how = {.tokens_max = tokens_max, .sequences_max = 1};
+    if (adapter != NULL) { base_adapter_shape(adapter, &shape); }
     if (threads == 0) { threads = (int)sysconf(_SC_NPROCESSORS_ONLN); }
     enum status status = backend_cpu_new(threads < 1 ? 1 : threads, &access->backend, err);
     if (status != STATUS_OK) { return status; }
@@ -45,11 +52,17 @@ enum status base_access_load(struct base_access *access, const struct settings *
     status = base_model_load(access->backend, access->checkpoint, PRECISION_F32, false,
                              &access->base, err);
     if (status != STATUS_OK) { return status; }
+    if (adapter != NULL) {
+        status = base_adapter_params(adapter, access->base, access->backend, &shape,
+                                     &access->params, err);
+        if (status != STATUS_OK) { return status; }
+    }
     return language_model_new(access->base, &how, &shape, &access->lm, err);
 }
 
 void base_access_close(struct base_access *access) {
     if (access->lm != NULL) { language_model_free(access->lm); }
+    if (access->params != NULL) { ilora_params_free(access->params); }
     if (access->base != NULL) { base_model_free(access->base); }
     if (access->template != NULL) { prompt_template_close(access->template); }
     if (access->backend != NULL) { access->backend->ops->free(access->backend); }

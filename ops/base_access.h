@@ -12,6 +12,7 @@
 #include "model/language_model.h"
 #include "model/prompt.h"
 #include "model/tokenizer.h"
+#include "ops/base_adapter.h"
 
 struct base_access {
     struct checkpoint *checkpoint;    /* owns */
@@ -20,6 +21,7 @@ struct base_access {
     struct base_model *base;          /* owns; with weights */
     struct prompt_template *template; /* owns; with weights */
     struct language_model *lm;        /* owns; with weights */
+    struct ilora_params *params;      /* owns; with an adapter, else NULL */
 };
 
 /* path NULL: [base_model] path. CONFIG names file and field. */
@@ -28,6 +30,11 @@ MUST_CHECK enum status base_access_open(const struct settings *settings, const c
 /* Loads the weights for scoring up to tokens_max tokens at once. */
 MUST_CHECK enum status base_access_load(struct base_access *access, const struct settings *settings,
                                         int threads, int tokens_max, struct error *err);
+/* The same with an adapter on it: access->params. CONFIG: it does not fit the base. */
+MUST_CHECK enum status base_access_load_adapted(struct base_access *access,
+                                                const struct settings *settings,
+                                                const struct base_adapter *adapter, int threads,
+                                                int tokens_max, struct error *err);
 void base_access_close(struct base_access *access);
 
 #endif
