@@ -24,7 +24,7 @@
 
 #include <assert.h>
 
-#include "kernels/cuda/port.h"
+#include "kernels/cuda/reduce.h"
 
 extern "C" {
 #include "kernels/backend.h"
@@ -107,6 +107,20 @@ static inline void cuda_launch(struct cuda_backend *cuda, const char *what, cons
     if (e == cudaSuccess && cuda->wait_each) { e = cudaStreamSynchronize(cuda->stream); }
     if (e != cudaSuccess) { cuda_keep(cuda, e, what, file, line); }
 }
+
+/* Launches a kernel whose template argument is the team of a row (reduce.h): a warp for narrow
+ * rows, a block for wide ones. */
+#define CUDA_LAUNCH_ROWS(cuda, kernel, rows, cols, ...)                                           \
+    do {                                                                                          \
+        const dim3 team_block_(TEAM_BLOCK);                                                       \
+        if ((cols) <= TEAM_COLS_MAX) {                                                            \
+            CUDA_LAUNCH(cuda, kernel<WARP>, dim3(cuda_pieces((size_t)(rows), TEAM_BLOCK / WARP)), \
+                        team_block_, 0, __VA_ARGS__);                                             \
+        } else {                                                                                  \
+            CUDA_LAUNCH(cuda, kernel<TEAM_BLOCK>, dim3((unsigned)(rows)), team_block_, 0,         \
+                        __VA_ARGS__);                                                             \
+        }                                                                                         \
+    } while (0)
 
 /* Pieces of `size` that cover `count`. */
 static inline unsigned cuda_pieces(size_t count, size_t size) {

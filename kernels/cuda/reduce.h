@@ -50,4 +50,35 @@ template <int Threads> __device__ float block_max(float value) {
     return warp_max(share);
 }
 
+/* ---- teams: a warp or a whole block works on one row ----------------------------------------- */
+/* A block of TEAM_BLOCK threads holds TEAM_BLOCK / Team teams. Narrow rows take a warp, wide ones
+ * the block: which one depends on the columns alone, so a row has the same bits wherever it is. */
+#define TEAM_BLOCK    256
+#define TEAM_COLS_MAX 512 /* columns up to which a warp does a row */
+
+template <int Team> __device__ __forceinline__ int team_row() {
+    return (int)blockIdx.x * (TEAM_BLOCK / Team) + (int)threadIdx.x / Team;
+}
+template <int Team> __device__ __forceinline__ int team_member() {
+    return (int)threadIdx.x % Team;
+}
+
+/* Over the team; every member gets the result. */
+template <int Team, class T> __device__ __forceinline__ T team_sum(T value) {
+    static_assert(Team == WARP || Team == TEAM_BLOCK, "a warp or the block");
+    if constexpr (Team == WARP) {
+        return warp_sum(value);
+    } else {
+        return block_sum<Team>(value);
+    }
+}
+template <int Team> __device__ __forceinline__ float team_max(float value) {
+    static_assert(Team == WARP || Team == TEAM_BLOCK, "a warp or the block");
+    if constexpr (Team == WARP) {
+        return warp_max(value);
+    } else {
+        return block_max<Team>(value);
+    }
+}
+
 #endif

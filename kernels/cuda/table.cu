@@ -5,6 +5,10 @@
 
 void cuda_table(struct backend_ops *ops) {
     cuda_move_install(ops);
+    cuda_norm_install(ops);
+    cuda_rotary_install(ops);
     cuda_activation_install(ops);
     cuda_elementwise_install(ops);
+    cuda_rows_install(ops);
+    cuda_gate_install(ops);
 }
