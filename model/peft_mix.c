@@ -207,21 +207,27 @@ static enum status write_mixture(const struct peft_adapter *adapter, const float
 
 enum status peft_adapter_export(const struct peft_adapter *adapter, const float *gate, int K,
                                 const char *folder, struct error *err) {
-    char temporary[FILE_PATH_BYTES_MAX];
-    int size = snprintf(temporary, sizeof temporary, "%s.%ld.tmp", folder, (long)getpid());
+    char temporary[FILE_PATH_BYTES_MAX], path[FILE_PATH_BYTES_MAX - 32];
+    size_t size = strlen(folder);
 
-    if (size < 0 || (size_t)size >= sizeof temporary) {
-        return error_set(err, STATUS_CONFIG, "a path of more than %u bytes", FILE_PATH_BYTES_MAX);
+    while (size > 1 && folder[size - 1] == '/') {
+        size--; /* "user-42/" */
     }
+    if (size == 0 || size >= sizeof path) {
+        return error_set(err, STATUS_CONFIG, "a path of %zu bytes, expected 1 to %zu", size,
+                         sizeof path - 1);
+    }
+    (void)snprintf(path, sizeof path, "%.*s", (int)size, folder);
+    (void)snprintf(temporary, sizeof temporary, "%s.%ld.tmp", path, (long)getpid());
     enum status status = check_mixture(adapter, gate, K, err);
     if (status != STATUS_OK) { return status; }
-    if (file_exists(folder)) {
-        return error_set(err, STATUS_CONFIG, "'%s' exists, expected a folder to be made", folder);
+    if (file_exists(path)) {
+        return error_set(err, STATUS_CONFIG, "'%s' exists, expected a folder to be made", path);
     }
     status = dir_make(temporary, err);
     if (status != STATUS_OK) { return status; }
     status = write_mixture(adapter, gate, K, temporary, err);
-    if (status == STATUS_OK) { status = dir_publish(temporary, folder, err); }
+    if (status == STATUS_OK) { status = dir_publish(temporary, path, err); }
     if (status != STATUS_OK) {
         struct error unused;
         enum status removed = dir_remove(temporary, &unused);

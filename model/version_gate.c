@@ -197,13 +197,21 @@ void version_gate_weights_of(const struct version_gate *gate, const float *state
     }
 }
 
+enum status version_gate_state(struct version_gate *gate, const uint32_t *history, int count,
+                               float *ret_state, struct error *err) {
+    const int S = sasrec_shape_of(gate->sasrec)->S, skip = count > S ? count - S : 0;
+    const struct sasrec_sequence sequence = {
+        .items = history + skip, .count = count - skip, .weight = 1.0F};
+
+    return sasrec_states(gate->sasrec, gate->work, &sequence, 1, ret_state, err);
+}
+
 enum status version_gate_weights(struct version_gate *gate, const uint32_t *history, int count,
                                  float *ret_weights, struct error *err) {
-    const struct sasrec_sequence sequence = {.items = history, .count = count, .weight = 1.0F};
     float *state = MEMORY_TAKE_ARRAY(float, gate->E);
     if (state == NULL) { return error_set(err, STATUS_NO_MEMORY, "a state"); }
 
-    enum status status = sasrec_states(gate->sasrec, gate->work, &sequence, 1, state, err);
+    enum status status = version_gate_state(gate, history, count, state, err);
     if (status == STATUS_OK) { version_gate_weights_of(gate, state, ret_weights); }
     memory_free(state);
     return status;

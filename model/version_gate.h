@@ -29,7 +29,11 @@ int version_gate_experts(const struct version_gate *gate); /* K */
 int version_gate_items(const struct version_gate *gate);   /* M: items the version knows */
 /* The prompts of the version hold item tokens: its adapter alone is not the whole of it. */
 bool version_gate_has_item_tokens(const struct version_gate *gate);
-/* w (K) of a history of item numbers, oldest first; items beyond M are left out. */
+/* z (E) of a history of item numbers, oldest first: of the newest S, as the daemon serves it; items
+ * beyond M are left out, an empty history gives zeros. */
+MUST_CHECK enum status version_gate_state(struct version_gate *gate, const uint32_t *history,
+                                          int count, float *ret_state, struct error *err);
+/* w (K) of that state. */
 MUST_CHECK enum status version_gate_weights(struct version_gate *gate, const uint32_t *history,
                                             int count, float *ret_weights, struct error *err);
 /* w (K) of a state z (E) as SASRec gives it. */

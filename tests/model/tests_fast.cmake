@@ -11,6 +11,20 @@ if(ILORA_TEXT)
   ilora_test(learner_lm LABEL unit SOURCES test_learner_lm.c learner_fixture.c
     USES model kernels m)
 
+  set(peft_reference ${PROJECT_SOURCE_DIR}/tests/reference)
+  ilora_test(peft_adapter LABEL unit SOURCES test_peft_adapter.c
+    ${peft_reference}/lm_golden.c USES model kernels m)
+  target_compile_definitions(test_peft_adapter PRIVATE PEFT_GOLDEN_FOLDER="${peft_reference}")
+  ilora_test(peft_config LABEL unit SOURCES test_peft_config.c USES model kernels m)
+  ilora_test(learner_peft LABEL unit SOURCES test_learner_peft.c learner_fixture.c
+    USES model kernels m)
+  target_compile_definitions(test_learner_peft PRIVATE PEFT_GOLDEN_FOLDER="${peft_reference}")
+
+  # Not a ctest: peft_round_trip.py and peft_make_golden.py run it.
+  add_executable(peft_logits ${peft_reference}/peft_logits.c ${peft_reference}/lm_golden.c)
+  ilora_target_options(peft_logits)
+  target_link_libraries(peft_logits PRIVATE ilora_model ilora_kernels)
+
   # Not a ctest: needs a real data set in RecBole's format.
   add_executable(bench_fast bench_fast.c bench_stream.c)
   ilora_target_options(bench_fast)
