@@ -219,25 +219,31 @@ enum status checkpoint_open(const char *path, struct checkpoint **ret_checkpoint
     assert(path != NULL);
     assert(ret_checkpoint != NULL && err != NULL);
 
-    enum status status;
-    struct checkpoint *checkpoint = MEMORY_TAKE_ARRAY(struct checkpoint, 1);
-    if (checkpoint == NULL) {
-        return error_set(err, STATUS_NO_MEMORY, "opening base model '%s'", path);
-    }
-    status = source_open(path, &checkpoint->source, err);
+    struct model_source *source = NULL;
+    enum status status = source_open(path, &source, err);
     if (status == STATUS_NOT_FOUND || status == STATUS_IO) {
         err->code = status = STATUS_CONFIG; /* the operator chose this path */
     }
-    if (status != STATUS_OK) { goto fail; }
-    status = source_check(checkpoint->source, err);
-    if (status != STATUS_OK) { goto fail; }
+    return status == STATUS_OK ? checkpoint_of_source(source, ret_checkpoint, err) : status;
+}
 
+enum status checkpoint_of_source(struct model_source *source, struct checkpoint **ret_checkpoint,
+                                 struct error *err) {
+    struct checkpoint *checkpoint = MEMORY_TAKE_ARRAY(struct checkpoint, 1);
+    if (checkpoint == NULL) {
+        enum status status =
+            error_set(err, STATUS_NO_MEMORY, "opening base model '%s'", source->path);
+        source->ops->close(source);
+        return status;
+    }
+    checkpoint->source = source;
+    enum status status = source_check(source, err);
+    if (status != STATUS_OK) {
+        checkpoint_close(checkpoint);
+        return status;
+    }
     *ret_checkpoint = checkpoint;
     return STATUS_OK;
-
-fail:
-    checkpoint_close(checkpoint);
-    return status;
 }
 
 void checkpoint_close(struct checkpoint *checkpoint) {

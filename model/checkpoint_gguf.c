@@ -379,19 +379,22 @@ static enum status read_description(struct gguf_source *gguf, struct error *err)
     return STATUS_OK;
 }
 
-enum status gguf_source_open(const char *path, struct model_source **ret_source,
-                             struct error *err) {
+/* takes: file, also on failure. */
+static enum status source_make(const char *path, struct gguf *file,
+                               struct model_source **ret_source, struct error *err) {
     enum status status;
     struct gguf_source *gguf = MEMORY_TAKE_ARRAY(struct gguf_source, 1);
-    if (gguf == NULL) { return error_set(err, STATUS_NO_MEMORY, "opening '%s'", path); }
+    if (gguf == NULL) {
+        gguf_close(file);
+        return error_set(err, STATUS_NO_MEMORY, "opening '%s'", path);
+    }
+    gguf->file = file;
     gguf->source.ops = &gguf_ops;
     gguf->source.path = memory_take_copy(path, strlen(path));
     if (gguf->source.path == NULL) {
         status = error_set(err, STATUS_NO_MEMORY, "opening '%s'", path);
         goto fail;
     }
-    status = gguf_open(path, &gguf->file, err);
-    if (status != STATUS_OK) { goto fail; }
     status = read_description(gguf, err);
     if (status != STATUS_OK) {
         status = error_wrap(err, "'%s'", path);
@@ -403,4 +406,19 @@ enum status gguf_source_open(const char *path, struct model_source **ret_source,
 fail:
     gguf_source_close(&gguf->source);
     return status;
+}
+
+enum status gguf_source_open(const char *path, struct model_source **ret_source,
+                             struct error *err) {
+    struct gguf *file = NULL;
+    enum status status = gguf_open(path, &file, err);
+    return status == STATUS_OK ? source_make(path, file, ret_source, err) : status;
+}
+
+enum status gguf_source_open_bytes(const char *path, struct span bytes,
+                                   struct model_source **ret_source, struct error *err) {
+    struct gguf *file = NULL;
+    enum status status = gguf_open_bytes(bytes, &file, err);
+    if (status != STATUS_OK) { return error_wrap(err, "'%s'", path); }
+    return source_make(path, file, ret_source, err);
 }

@@ -45,6 +45,10 @@ struct model_source {
 
 MUST_CHECK enum status gguf_source_open(const char *path, struct model_source **ret_source,
                                         struct error *err);
+/* The same over bytes in memory (tests, fuzzing); path is for messages. borrows: bytes until
+ * close. */
+MUST_CHECK enum status gguf_source_open_bytes(const char *path, struct span bytes,
+                                              struct model_source **ret_source, struct error *err);
 MUST_CHECK enum status hf_source_open(const char *path, struct model_source **ret_source,
                                       struct error *err);
 /* name: what follows "builtin:", "tiny" or "small", with ":seed" or not. */
@@ -54,6 +58,11 @@ MUST_CHECK enum status builtin_source_open(const char *name, struct model_source
 struct gguf;
 /* The file behind a source of kind "gguf": the tokenizer is in its metadata. */
 const struct gguf *gguf_source_file(const struct model_source *source);
+
+/* A checkpoint over a source opened elsewhere, with all checks of checkpoint_open. takes: source,
+ * also on failure. */
+MUST_CHECK enum status checkpoint_of_source(struct model_source *source,
+                                            struct checkpoint **ret_checkpoint, struct error *err);
 
 /* The source of an open checkpoint. borrows: until checkpoint_close. */
 const struct model_source *checkpoint_source(const struct checkpoint *checkpoint);

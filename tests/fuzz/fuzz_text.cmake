@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-# fuzz_text - readers of base models, tokenizers and prompt templates.
+# fuzz_text - readers of base models, tokenizers, prompt templates and ilorad.conf.
 if(ILORA_TEXT AND TARGET ilora_model)
-  foreach(name safetensors gguf tokenizer config prompts)
-    ilora_fuzz(${name} USES model)
-  endforeach()
+  ilora_fuzz(safetensors USES model MUTATOR mutate_safetensors.c mutate_json.c)
+  ilora_fuzz(gguf USES model MUTATOR mutate_gguf.c mutate_json.c)
+  ilora_fuzz(tokenizer USES model MUTATOR mutate_text.c mutate_json.c)
+  ilora_fuzz(hf_config USES model MUTATOR mutate_text.c mutate_json.c)
+  ilora_fuzz(prompts USES model)
+  ilora_fuzz(ilorad_conf USES base)
 endif()
