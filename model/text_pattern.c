@@ -2,9 +2,10 @@
  *
  * text_pattern.c - regular expressions of tokenizers, by pcre2; nobody else sees its header.
  *
- * The reference splits with Oniguruma. Two differences matter for the published patterns and are
- * translated away before compiling: \s (pcre2 also takes U+180E, no white space since Unicode 6.3)
- * and \w (pcre2 10.42 leaves out marks and connectors). What is left of the dialects' differences
+ * The reference splits with Oniguruma. Three differences matter for the published patterns and are
+ * translated away before compiling: \s (pcre2 also takes U+180E, no white space since Unicode 6.3),
+ * \w (pcre2 10.42 leaves out marks and connectors) and characters that are newer than pcre2's
+ * tables (model/unicode_newer.h). What is left of the dialects' differences
  * (\b, class intersection) is refused by name rather than matched differently.
  */
 #include "model/text_steps.h"
@@ -15,6 +16,7 @@
 #include <pcre2.h>
 
 #include "base/memory.h"
+#include "model/unicode_newer.h"
 
 #define MATCH_STEPS_MAX 10000000u /* of one match: a megabyte of white space needs a million */
 
@@ -38,16 +40,63 @@ static void pcre2_give(void *memory, void *unused) {
     memory_free(memory);
 }
 
-/* Rewrites one escape; returns NULL for one that stays as it is. in_class: between [ and ]. */
-static const char *translate_escape(uint8_t escaped, bool in_class) {
-    switch (escaped) {
-    case 's': return "\\p{wspace}";
-    case 'S': return "\\P{wspace}";
-    case 'w':
-        return in_class ? "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
-                        : "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]";
-    default: return NULL;
+/* An escape of one character and what stands for it in a class. */
+struct class_escape {
+    const char *escape;
+    const char *content;
+};
+
+/* \w, as Oniguruma has it: with the superscripts and fractions below U+0100. */
+#define WORD_CONTENT                                                                      \
+    "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\xb2\\xb3\\xb9\\xbc-\\xbe" UNICODE_NEWER_LETTERS \
+        UNICODE_NEWER_MARKS UNICODE_NEWER_DIGITS
+
+static const struct class_escape class_escapes[] = {
+    {"\\s", "\\p{wspace}"},
+    {"\\w", WORD_CONTENT},
+    {"\\d", "\\p{Nd}" UNICODE_NEWER_DIGITS},
+    {"\\p{L}", "\\p{L}" UNICODE_NEWER_LETTERS},
+    {"\\p{N}", "\\p{N}" UNICODE_NEWER_NUMBERS},
+    {"\\p{Nd}", "\\p{Nd}" UNICODE_NEWER_DIGITS},
+    {"\\p{M}", "\\p{M}" UNICODE_NEWER_MARKS},
+    {"\\p{P}", "\\p{P}" UNICODE_NEWER_PUNCTUATION},
+    {"\\p{S}", "\\p{S}" UNICODE_NEWER_SYMBOLS},
+};
+
+/* The entry whose escape the text begins with; NULL when there is none. The negated forms (\S,
+ * \P{L}) are the same entries with a capital letter. */
+static const struct class_escape *find_escape(struct span text, bool *ret_negated) {
+    for (size_t i = 0; i < sizeof class_escapes / sizeof class_escapes[0]; i++) {
+        const char *escape = class_escapes[i].escape;
+        size_t size = strlen(escape);
+        if (text.size < size || memcmp(text.data + 2, escape + 2, size - 2) != 0) { continue; }
+        *ret_negated = text.data[1] == (uint8_t)(escape[1] - 'a' + 'A');
+        if (*ret_negated || text.data[1] == (uint8_t)escape[1]) { return &class_escapes[i]; }
     }
+    return NULL;
+}
+
+static enum status append_text(struct buffer *out, const char *text) {
+    return buffer_append(out, text, strlen(text));
+}
+
+/* Appends the escape at the beginning of text, rewritten where it must be; *ret_size: its bytes. A
+ * negated class inside a class cannot be taken apart: it stays as pcre2 knows it. */
+static enum status append_escape(struct span text, bool in_class, struct buffer *out,
+                                 size_t *ret_size) {
+    bool negated = false;
+    const struct class_escape *found = find_escape(text, &negated);
+    *ret_size = 2;
+    if (found != NULL && in_class && negated) {
+        if (text.data[1] == 'S') { return append_text(out, "\\P{wspace}"); }
+        found = NULL;
+    }
+    if (found == NULL) { return buffer_append(out, text.data, 2); }
+    *ret_size = strlen(found->escape);
+    if (in_class) { return append_text(out, found->content); }
+    enum status status = append_text(out, negated ? "[^" : "[");
+    if (status == STATUS_OK) { status = append_text(out, found->content); }
+    return status == STATUS_OK ? append_text(out, "]") : status;
 }
 
 /* The expression in pcre2's dialect. */
@@ -57,14 +106,14 @@ static enum status translate(struct span from, struct buffer *out, struct error 
         enum status status = STATUS_OK;
         uint8_t c = from.data[i];
         if (c == '\\' && i + 1 < from.size) {
-            uint8_t escaped = from.data[++i];
+            uint8_t escaped = from.data[i + 1];
+            size_t size = 0;
             if (strchr("bBGKXRhHvVkgWC", escaped) != NULL && escaped != '\0') {
                 return error_set(err, STATUS_CONFIG, "pattern uses \\%c, which is not supported",
                                  escaped);
             }
-            const char *replaced = translate_escape(escaped, in_class);
-            status = replaced != NULL ? buffer_append(out, replaced, strlen(replaced))
-                                      : buffer_append(out, from.data + i - 1, 2);
+            status = append_escape(span_make(from.data + i, from.size - i), in_class, out, &size);
+            i += size - 1;
         } else {
             bool intersects = in_class && c == '&' && i + 1 < from.size && from.data[i + 1] == '&';
             bool nested = in_class && c == '[';

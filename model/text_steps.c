@@ -9,7 +9,6 @@
 #include "model/text_steps.h"
 
 #include <assert.h>
-#include <utf8proc.h>
 
 #include "base/memory.h"
 
@@ -199,61 +198,6 @@ static enum status run_split(const struct text_step *step, struct text_work *wor
 
 /* ---- rewriting ------------------------------------------------------------------------------- */
 
-static bool is_ascii(struct span text) {
-    for (size_t i = 0; i < text.size; i++) {
-        if (text.data[i] >= 0x80) { return false; }
-    }
-    return true;
-}
-
-/* Appends a stretch in a normal form. */
-static enum status rewrite_stretch(const struct text_step *step, struct text_work *work,
-                                   struct span piece, struct buffer *out) {
-    static const int options[] = {
-        [TEXT_NFC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE,
-        [TEXT_NFD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE,
-        [TEXT_NFKC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT,
-        [TEXT_NFKD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT,
-    };
-    if (piece.size == 0) { return STATUS_OK; }
-    const utf8proc_option_t option = (utf8proc_option_t)options[step->form];
-    utf8proc_ssize_t needed =
-        utf8proc_decompose(piece.data, (utf8proc_ssize_t)piece.size, work->points,
-                           (utf8proc_ssize_t)work->point_capacity, option);
-    if (needed < 0) { return STATUS_MALFORMED; }
-    if ((size_t)needed >= work->point_capacity) { /* one more: re-encoding adds a NUL */
-        memory_free(work->points);
-        work->point_capacity = 0;
-        work->points = MEMORY_TAKE_ARRAY(int32_t, needed + 64);
-        if (work->points == NULL) { return STATUS_NO_MEMORY; }
-        work->point_capacity = (size_t)needed + 64;
-        needed = utf8proc_decompose(piece.data, (utf8proc_ssize_t)piece.size, work->points,
-                                    (utf8proc_ssize_t)work->point_capacity, option);
-        if (needed < 0) { return STATUS_MALFORMED; }
-    }
-    utf8proc_ssize_t size = utf8proc_reencode(work->points, needed, option);
-    if (size < 0) { return STATUS_MALFORMED; }
-    return buffer_append(out, work->points, (size_t)size);
-}
-
-/* Appends the piece in a normal form. U+11A7, the base of the trailing Hangul jamo and itself none
- * of them, composes with nothing (Unicode 3.12), but utf8proc 2.6 lets it vanish behind a syllable;
- * so it is copied, and what lies around it goes its own way. */
-static enum status rewrite_form(const struct text_step *step, struct text_work *work,
-                                struct span piece, struct buffer *out) {
-    static const uint8_t base[3] = {0xe1, 0x86, 0xa7};
-    if (is_ascii(piece)) { return buffer_append(out, piece.data, piece.size); }
-    for (;;) {
-        const uint8_t *found = memmem(piece.data, piece.size, base, sizeof base);
-        size_t size = found != NULL ? (size_t)(found - piece.data) : piece.size;
-        enum status status = rewrite_stretch(step, work, span_make(piece.data, size), out);
-        if (status != STATUS_OK || found == NULL) { return status; }
-        status = buffer_append(out, base, sizeof base);
-        if (status != STATUS_OK) { return status; }
-        piece = span_make(found + sizeof base, piece.size - size - sizeof base);
-    }
-}
-
 static enum status rewrite_replace(const struct text_step *step, struct text_work *work,
                                    struct text_piece piece, struct buffer *out, struct error *err) {
     work->cuts.count = 0;
@@ -286,7 +230,7 @@ static enum status run_rewrite(const struct text_step *step, struct text_work *w
     if (piece.id >= 0) {
         status = buffer_append(out, text.data, text.size);
     } else if (step->kind == TEXT_NORMAL_FORM) {
-        status = rewrite_form(step, work, text, out);
+        status = text_form_append(step->form, work, text, out);
     } else if (step->kind == TEXT_REPLACE) {
         status = rewrite_replace(step, work, piece, out, err);
     } else {

@@ -2,7 +2,8 @@
  *
  * tokenizer_ids.c - token ids of many texts, for tokenizer_compare.py.
  *
- * Argument: a base model, or a tokenizer.json. Standard input: records of u32 size and text.
+ * Argument: a base model, a tokenizer.json or a GGUF file of a vocabulary alone. Standard input:
+ * records of u32 size and text.
  * Standard output: for each u32 count and the ids as i32; count 0xffffffff = refused. Native byte
  * order.
  */
@@ -27,6 +28,19 @@ static enum status open_json(const char *path, struct tokenizer **ret_tokenizer,
     return status;
 }
 
+/* A file with a vocabulary and no weights, too. */
+static enum status open_gguf(const char *path, struct tokenizer **ret_tokenizer,
+                             struct error *err) {
+    struct gguf *file = NULL;
+    struct tokenizer_parts parts = {0};
+    enum status status = gguf_open(path, &file, err);
+    if (status == STATUS_OK) { status = tokenizer_parts_of_gguf(file, &parts, err); }
+    if (status == STATUS_OK) { status = tokenizer_of_parts(&parts, ret_tokenizer, err); }
+    tokenizer_parts_free(&parts);
+    gguf_close(file);
+    return status;
+}
+
 static enum status open_model(const char *path, struct tokenizer **ret_tokenizer,
                               struct error *err) {
     struct checkpoint *checkpoint = NULL;
@@ -34,6 +48,11 @@ static enum status open_model(const char *path, struct tokenizer **ret_tokenizer
     if (status == STATUS_OK) { status = tokenizer_open(checkpoint, ret_tokenizer, err); }
     checkpoint_close(checkpoint);
     return status;
+}
+
+static bool ends_with(const char *text, const char *end) {
+    size_t length = strlen(text), size = strlen(end);
+    return length > size && strcmp(text + length - size, end) == 0;
 }
 
 static double seconds_now(void) {
@@ -73,13 +92,12 @@ int main(int argc, char **argv) {
     struct tokenizer *tokenizer = NULL;
     const int max = (int)TOKENIZER_TEXT_BYTES_MAX;
     if (argc != 2) {
-        (void)fprintf(stderr, "usage: %s MODEL|FILE.json < records > ids\n", argv[0]);
+        (void)fprintf(stderr, "usage: %s MODEL|FILE.json|FILE.gguf < records > ids\n", argv[0]);
         return 64;
     }
-    size_t length = strlen(argv[1]);
-    bool json = length > 5 && strcmp(argv[1] + length - 5, ".json") == 0;
-    enum status status =
-        json ? open_json(argv[1], &tokenizer, &err) : open_model(argv[1], &tokenizer, &err);
+    enum status status = ends_with(argv[1], ".json")   ? open_json(argv[1], &tokenizer, &err)
+                         : ends_with(argv[1], ".gguf") ? open_gguf(argv[1], &tokenizer, &err)
+                                                       : open_model(argv[1], &tokenizer, &err);
     if (status != STATUS_OK) {
         (void)fprintf(stderr, "%s\n", err.text);
         return 1;

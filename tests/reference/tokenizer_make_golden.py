@@ -61,6 +61,10 @@ TEXTS = [
     "<l>  a  <l> b <r>  c ﬁx fix fixed", "mid<|wor|>d <|wor|> d", "\r\n\r\n  \n x\r",
     "((((a))))!!??",
     "\U00058e9c\U000e0101\uffff", "q" * 40 + "the" * 20, "-" * 68,
+    "\U0001d2c5\U0001d2c6x \U00013461\n\U00013462 \u2ffc\u1c89",
+    "\u1c8a\U00031350 \U000116d0\U000116d1",
+    "a\u08cd\u0345\u0334 a\u0345\u1abf\u0334 \U00011935\U00011930 \U0001e030\u32ff",
+    "e" + "\u0345\u0334\u0301" * 20 + "x", "n\xb2 \xbd_\xbe",
     "the the the story of the night", "привет мир שלום עולם مرحبا नमस्ते ไทย",
 ]
 
