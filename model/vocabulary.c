@@ -9,7 +9,9 @@
 #include "base/hash.h"
 #include "base/memory.h"
 
-#define TEXT_BLOCK_BYTES (256u * 1024u)
+/* Text is taken in blocks: of the size that this many tokens of eight bytes need, within these. */
+#define TEXT_BLOCK_MIN 1024u
+#define TEXT_BLOCK_MAX (256u * 1024u)
 
 enum status vocabulary_init(struct vocabulary *vocabulary, int size, struct error *err) {
     assert(vocabulary != NULL);
@@ -19,7 +21,11 @@ enum status vocabulary_init(struct vocabulary *vocabulary, int size, struct erro
     while (vocabulary->slot_count < 2 * (size_t)size) {
         vocabulary->slot_count *= 2;
     }
-    enum status status = arena_init_chained(&vocabulary->text, TEXT_BLOCK_BYTES, err);
+    size_t block = 8 * (size_t)size;
+    block = block < TEXT_BLOCK_MIN   ? TEXT_BLOCK_MIN
+            : block > TEXT_BLOCK_MAX ? TEXT_BLOCK_MAX
+                                     : block;
+    enum status status = arena_init_chained(&vocabulary->text, block, err);
     if (status != STATUS_OK) { return status; }
     vocabulary->text.alignment = 1; /* text only */
     vocabulary->tokens = MEMORY_TAKE_ARRAY(struct span, size);
