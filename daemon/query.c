@@ -277,6 +277,7 @@ static enum status history_in(struct view *view, struct span user, struct buffer
         json_write_object(&w, NULL);
         status = write_item(&w, view, sequence.items[i], err);
         if (status != STATUS_OK) { return status; }
+        json_write_integer(&w, "number", sequence.items[i]);
         json_write_integer(&w, "timestamp", sequence.times[i]);
         json_write_object_end(&w);
     }

@@ -4,12 +4,8 @@
  *
  * Everything is read, nothing is repaired: state is a function of the input, so what is broken is
  * thrown away and folded again, never patched. */
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/hash.h"
@@ -17,13 +13,12 @@
 #include "daemon/ledger.h"
 #include "ops/client.h"
 #include "ops/command.h"
+#include "ops/state_access.h"
 #include "ops/stream_access.h"
 #include "storage/store.h"
 #include "storage/training_log.h"
 
 #define MANIFEST_BYTES_MAX (1024u * 1024u)
-/* LMDB takes the file's own size when it is larger. */
-#define STATE_MAP_BYTES (16u * 1024u * 1024u)
 
 static const char help[] =
     "usage: iloractl fsck [--explain]\n"
@@ -271,47 +266,6 @@ static void check_ledger(struct check *check) {
 
 /* ---- the command ---- */
 
-/* The lock of a stopped daemon's state; -1 and AGAIN: somebody runs on it. */
-static enum status take_lock(const char *state_path, int *ret_fd, struct error *err) {
-    char path[FILE_PATH_BYTES_MAX];
-    enum status status = path_join(path, state_path, "lock", err);
-    if (status != STATUS_OK) { return status; }
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    if (fd < 0) {
-        return errno == ENOENT ? error_set(err, STATUS_NOT_FOUND, "'%s' holds no state", state_path)
-                               : error_errno(err, errno, "'%s'", path);
-    }
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        (void)close(fd);
-        return error_set(err, STATUS_AGAIN, "ilorad runs on '%s'", state_path);
-    }
-    *ret_fd = fd;
-    return STATUS_OK;
-}
-
-static enum status check_state(struct check *check, struct error *err) {
-    const struct settings *settings = check->context->settings;
-    char path[FILE_PATH_BYTES_MAX];
-    struct store *store = NULL;
-    struct store_reader *reader = NULL;
-    enum status status = path_join(path, settings->state_path, "state", err);
-    if (status != STATUS_OK) { return status; }
-    struct store_settings how = {.path = path,
-                                 .map_bytes = STATE_MAP_BYTES,
-                                 .map_bytes_max = (uint64_t)settings->state_map_max,
-                                 .read_only = true};
-    status = store_open(&how, &store, err);
-    if (status != STATUS_OK) { return status; }
-    status = store_reader_open(store, &reader, err);
-    if (status == STATUS_OK) {
-        check_tables(check, reader);
-        check_log(check, reader);
-        store_reader_close(reader);
-    }
-    store_close(store);
-    return status;
-}
-
 /* Asks a running daemon, which checks itself all the time. */
 static int ask_running(const struct command_context *context) {
     struct error err = {0};
@@ -334,16 +288,15 @@ static int run(const struct command_context *context, int argc, char **argv) {
     }
     struct error err = {0};
     struct check check = {.context = context};
-    int lock = -1;
-    enum status status = take_lock(context->settings->state_path, &lock, &err);
+    struct state_access access;
+    enum status status = state_access_open(context->settings, &access, &err);
     if (status == STATUS_AGAIN) { return ask_running(context); }
-    if (status == STATUS_OK) { status = check_state(&check, &err); }
-    if (status == STATUS_OK) {
-        check_versions(&check, context->settings->state_path);
-        check_ledger(&check);
-    }
-    if (lock >= 0) { (void)close(lock); }
     if (status != STATUS_OK) { return command_failed(&command_fsck, &err); }
+    check_tables(&check, access.reader);
+    check_log(&check, access.reader);
+    check_versions(&check, context->settings->state_path);
+    check_ledger(&check);
+    state_access_close(&access);
     if (check.problems > 0 && !context->json) {
         (void)printf("%" PRIu64 " problems; 'iloractl fsck --explain' says what to do\n",
                      check.problems);
