@@ -36,8 +36,8 @@ struct command {
 
 extern const struct command command_audit, command_base, command_config, command_consume,
     command_export, command_forget, command_fsck, command_generate, command_history, command_import,
-    command_produce, command_publish, command_recommend, command_rollback, command_score,
-    command_snapshots, command_status, command_tokenize, command_topics;
+    command_paper, command_produce, command_publish, command_recommend, command_rollback,
+    command_score, command_snapshots, command_status, command_tokenize, command_topics;
 
 /* ---- arguments ---- */
 

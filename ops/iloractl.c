@@ -18,7 +18,7 @@ static const struct command *const commands[] = {
     &command_status,  &command_recommend, &command_history,  &command_topics,    &command_produce,
     &command_consume, &command_import,    &command_generate, &command_snapshots, &command_rollback,
     &command_export,  &command_publish,   &command_forget,   &command_config,    &command_audit,
-    &command_fsck,    &command_base,      &command_tokenize, &command_score,
+    &command_fsck,    &command_base,      &command_tokenize, &command_score,     &command_paper,
 };
 
 static const char usage[] =
