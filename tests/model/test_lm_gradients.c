@@ -103,7 +103,7 @@ static void the_linear_gate_has_right_gradients(void **state) {
 static void the_resnet_gate_has_right_gradients(void **state) {
     struct lm_fixture f;
     (void)state;
-    lm_fixture_open_gate(&f, ILORA_GATE_RESNET, 2, ILORA_HEAD_BOTH, true);
+    lm_fixture_open_gate(&f, ILORA_GATE_RESNET, 2, ILORA_HEAD_ITEM, true);
     /* A ReLU behind every BatchNorm of a dozen numbers: differences see some of them switch. The
      * tight comparison is with PyTorch (tests/reference/test_gate_reference.c). */
     check_fixture(&f, 0.05);

@@ -146,7 +146,7 @@ class ExactModel(lm.Model):
         return resnet(p, z, True)
 
     def loss(self, p, samples, vectors):
-        """Cross-entropy of the target's title alone: mean over its tokens, weighted over samples."""
+        """Cross-entropy of the target's title alone: mean over its tokens, then over samples."""
         total, loss = sum(s["weight"] for s in samples), 0.0
         for s, w in zip(samples, self.weights(p, samples)):
             only = dict(s, titles=s["titles"][:1])
