@@ -60,34 +60,43 @@ function(cuda_compile ret_objects)
   set(${ret_objects} ${objects} PARENT_SCOPE)
 endfunction()
 
-# cuda_host_library(name optimisation sanitizers definition): kernels/cuda and the executor as the
-# static library cuda_host_<name>. What links it must name it before ilora_kernels, whose
-# backend_cuda_new says that there is none. The executor itself is never instrumented.
-function(cuda_host_library name optimisation sanitizers definition)
+# cuda_host_options(target build): how sources of kernels/cuda are compiled for the executor, in one
+# of its three builds: plain, asan, tsan.
+set(ILORA_CUDA_HOST_FLAGS_plain -O2)
+set(ILORA_CUDA_HOST_FLAGS_asan -O1 -fsanitize=address,undefined -fno-sanitize-recover=all)
+set(ILORA_CUDA_HOST_FLAGS_tsan -O1 -fsanitize=thread)
+set(ILORA_CUDA_HOST_WARNINGS -Wall -Wextra -Wno-unknown-pragmas)
+if(ILORA_WERROR)
+  list(APPEND ILORA_CUDA_HOST_WARNINGS -Werror)
+endif()
+function(cuda_host_options target build)
+  target_compile_options(${target} PRIVATE -std=c++17 -x c++ -g ${ILORA_CUDA_HOST_WARNINGS}
+    -ffp-contract=off -fno-strict-aliasing ${ILORA_CUDA_HOST_FLAGS_${build}})
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}
+    ${PROJECT_SOURCE_DIR}/tests/cuda)
+endfunction()
+
+# cuda_host_library(build): kernels/cuda and the executor as the static library cuda_host_<build>.
+# What links it must name it before ilora_kernels, whose backend_cuda_new says that there is none.
+# The executor itself is never instrumented.
+function(cuda_host_library build)
+  string(TOUPPER CUDA_HOST_${build} definition)
   set(tests ${PROJECT_SOURCE_DIR}/tests/cuda)
-  set(options -std=c++17 -g ${optimisation} -Wall -Wextra -Wno-unknown-pragmas -ffp-contract=off)
-  if(ILORA_WERROR)
-    list(APPEND options -Werror)
-  endif()
-  add_library(cuda_host_executor_${name} OBJECT
+  add_library(cuda_host_executor_${build} OBJECT
     ${tests}/executor.cpp ${tests}/fibers.cpp ${tests}/runtime.cpp)
-  target_compile_options(cuda_host_executor_${name} PRIVATE ${options} -O2)
-  target_compile_definitions(cuda_host_executor_${name} PRIVATE ${definition})
+  target_compile_options(cuda_host_executor_${build} PRIVATE -std=c++17 -g -O2
+    ${ILORA_CUDA_HOST_WARNINGS})
+  target_compile_definitions(cuda_host_executor_${build} PRIVATE ${definition})
+  target_include_directories(cuda_host_executor_${build} PRIVATE ${PROJECT_SOURCE_DIR} ${tests})
   set(sources)
   foreach(room IN LISTS ILORA_CUDA_ROOMS)
-    set(copy ${PROJECT_SOURCE_DIR}/kernels/cuda/${room}.cu)
-    list(APPEND sources ${copy})
+    list(APPEND sources ${PROJECT_SOURCE_DIR}/kernels/cuda/${room}.cu)
   endforeach()
   set_source_files_properties(${sources} PROPERTIES LANGUAGE CXX)
-  add_library(cuda_host_${name} STATIC ${sources} $<TARGET_OBJECTS:cuda_host_executor_${name}>)
-  target_compile_options(cuda_host_${name} PRIVATE ${options} -x c++ -fno-strict-aliasing)
-  if(sanitizers)
-    target_compile_options(cuda_host_${name} PRIVATE -fsanitize=${sanitizers}
-      -fno-sanitize-recover=all)
-    target_link_options(cuda_host_${name} PUBLIC -fsanitize=${sanitizers})
+  add_library(cuda_host_${build} STATIC ${sources} $<TARGET_OBJECTS:cuda_host_executor_${build}>)
+  cuda_host_options(cuda_host_${build} ${build})
+  if(NOT build STREQUAL plain)
+    target_link_options(cuda_host_${build} PUBLIC ${ILORA_CUDA_HOST_FLAGS_${build}})
   endif()
-  foreach(target cuda_host_${name} cuda_host_executor_${name})
-    target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR} ${tests})
-  endforeach()
-  target_link_libraries(cuda_host_${name} PUBLIC ilora_kernels)
+  target_link_libraries(cuda_host_${build} PUBLIC ilora_kernels)
 endfunction()

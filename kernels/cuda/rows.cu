@@ -53,8 +53,8 @@ static __device__ __forceinline__ void slice_add(float (&sum)[SCATTER_LANE], con
 }
 
 /* dst[index] += src (n,C) in the order of n, as on the CPU. A warp has one row of src and a slice
- * of 128 columns: it looks through the whole index, and where its row is the first with its index it
- * adds them all. Two warps never write the same place. */
+ * of 128 columns: it looks through the whole index, and where its row is the first with its index
+ * it adds them all. Two warps never write the same place. */
 static __global__ void __launch_bounds__(WARP *SCATTER_WARPS)
     scatter_add_kernel(struct tensor dst, struct tensor src, struct tensor index) {
     const int n = (int)blockIdx.x * SCATTER_WARPS + warp_of_block();

@@ -73,7 +73,8 @@ cuda_host_counts counts;
 
 /* ---- ThreadSanitizer: what orders memory ----------------------------------------------------- */
 
-char edge_launch, edge_fence, edge_barrier[2], edge_warp[warps_max][2];
+/* Two for a block: a thread that begins must not come after one that has ended. */
+char edge_begin, edge_end, edge_fence, edge_barrier[2], edge_warp[warps_max][2];
 unsigned barriers_passed, warps_passed[warps_max];
 
 void release([[maybe_unused]] void *edge) {
@@ -196,9 +197,9 @@ void barrier_try() {
 void fiber_life() {
     fiber_landed();
     for (;;) {
-        acquire(&edge_launch);
+        acquire(&edge_begin);
         body(body_context);
-        release(&edge_launch);
+        release(&edge_end);
         if (current->copies.count > 0) { fault("a thread ends before its copies have"); }
         current->copies.groups = 0;
         current->state = done;
@@ -246,9 +247,9 @@ void run_block() {
         pool[t]->index = {t % blockDim.x, t / blockDim.x % blockDim.y, t / blockDim.x / blockDim.y};
         make_ready(t);
     }
-    release(&edge_launch);
+    release(&edge_begin);
     go_on();
-    acquire(&edge_launch);
+    acquire(&edge_end);
     pieces_free(&dynamic_pieces);
     pieces_free(&static_pieces);
     counts.threads += thread_count;
