@@ -64,6 +64,10 @@ def run(*arguments):
                           timeout=200)
 
 
+def tail(done):
+    return "" if done.returncode == 0 else ": " + done.stderr.strip()[-200:]
+
+
 def without_times(value):
     if isinstance(value, dict):
         return {k: without_times(v) for k, v in value.items() if k != "timing"}
@@ -94,7 +98,7 @@ def test_kills(data, work):
     began = time.monotonic()
     done = run(data, whole, *SHORT)
     took = time.monotonic() - began
-    check(done.returncode == 0, "a whole run ends with 0: " + done.stderr.strip()[-200:])
+    check(done.returncode == 0, "a whole run ends with 0" + tail(done))
     check("LIMITED RUN: 96 of " in done.stdout and "24 of 40 test samples" in done.stdout,
           "the table says that it is a limited run")
     check("\r" not in done.stderr and "[=" not in done.stderr, "no bar is drawn into a pipe")
@@ -144,7 +148,7 @@ def test_learning(data, work):
     out = os.path.join(work, "learned")
     done = run(data, out, "--methods", "sasrec,ilora", "--gate", "linear", "--epochs", "4",
                "--batch", "16", "--lr", "0.02", "--json")
-    check(done.returncode == 0, "a run with --json ends with 0: " + done.stderr.strip()[-200:])
+    check(done.returncode == 0, "a run with --json ends with 0" + tail(done))
     results = json.loads(done.stdout)
     ilora, sasrec = results["methods"]["ilora"], results["methods"]["sasrec"]
     single = ilora["runs"]["1"]
