@@ -45,7 +45,7 @@ def draw(model):
     drawn = []
     while len(drawn) < PROMPTS:
         ids = rng.integers(0, 320, 1 + len(drawn) * 2 % 31).tolist()
-        written, _, gaps = greedy(model, ids, TOKENS, [])
+        written, _, gaps = next(greedy(model, [ids], TOKENS, []))
         if min(gaps) >= DISTANCE_MIN:
             drawn.append((ids, written))
     return drawn
@@ -58,7 +58,7 @@ def write_model(out, name, model):
     stops = [half, END]
     out.put(f"{name}.stops", np.array(stops))
     for i, (ids, _) in enumerate(drawn):
-        written, stopped, _ = greedy(model, ids, TOKENS, stops)
+        written, stopped, _ = next(greedy(model, [ids], TOKENS, stops))
         out.put(f"{name}.{i}.prompt", np.array(ids))
         out.put(f"{name}.{i}.written", np.array(written + stops[:1] * stopped))
 

@@ -13,6 +13,7 @@ from transformers import GenerationConfig
 # Two logits this close, as a share of the largest, may change places between two ways to add up the
 # same products in f32.
 NOISE = 1e-5
+BATCH = 20
 
 
 def write_tokens(path, lists):
@@ -22,23 +23,28 @@ def write_tokens(path, lists):
             file.write(np.array(ids, np.int32).tobytes())
 
 
-def greedy(model, ids, tokens_max, stops):
-    """Ids without the stop id, whether one came, and for each step the distance of the two largest
-    logits as a share of the largest."""
+def greedy(model, lists, tokens_max, stops):
+    """Of each prompt: ids without the stop id, whether one came, and for each step the distance of
+    the two largest logits as a share of the largest. Prompts are padded on the left, BATCH of them
+    at a time."""
     config = GenerationConfig(do_sample=False, num_beams=1, max_new_tokens=tokens_max,
                               eos_token_id=stops or None, pad_token_id=0, output_logits=True,
                               return_dict_in_generate=True)
-    with torch.no_grad():
-        prompt = torch.tensor([ids])
-        out = model.generate(prompt, attention_mask=torch.ones_like(prompt),
-                             generation_config=config)
-    written = out.sequences[0, len(ids):].tolist()
-    gaps = []
-    for logits in out.logits:
-        best = torch.topk(logits[0].double(), 2).values
-        gaps.append(float((best[0] - best[1]) / logits[0].abs().max()))
-    stopped = bool(written) and written[-1] in stops
-    return (written[:-1] if stopped else written), stopped, gaps
+    for first in range(0, len(lists), BATCH):
+        part = lists[first:first + BATCH]
+        width = max(len(ids) for ids in part)
+        tokens = torch.tensor([[0] * (width - len(ids)) + ids for ids in part])
+        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in part])
+        with torch.no_grad():
+            out = model.generate(tokens, attention_mask=mask, generation_config=config)
+        best = [torch.topk(step.double(), 2).values for step in out.logits]
+        largest = [step.abs().amax(-1).double() for step in out.logits]
+        for row, sequence in enumerate(out.sequences[:, width:].tolist()):
+            ends = [at for at, v in enumerate(sequence) if v in stops]
+            steps = ends[0] + 1 if ends else len(sequence)
+            gaps = [float((b[row, 0] - b[row, 1]) / l[row])
+                    for b, l in zip(best[:steps], largest[:steps])]
+            yield sequence[:ends[0]] if ends else sequence, bool(ends), gaps
 
 
 def ours(program, model, tokens_max, tokens, stops):
@@ -55,8 +61,9 @@ def compare(name, model, lists, tokens_max, stops, mine):
     """Prints what differs; the number of prompts that do, without those that part at a tie."""
     different, tied, steps, close = 0, 0, 0, 0
     smallest = 1.0
-    for i, (ids, (our_ids, our_stop)) in enumerate(zip(lists, mine, strict=True)):
-        their_ids, their_stop, gaps = greedy(model, ids, tokens_max, stops)
+    theirs = greedy(model, lists, tokens_max, stops)
+    for i, (their, our) in enumerate(zip(theirs, mine, strict=True)):
+        (their_ids, their_stop, gaps), (our_ids, our_stop) = their, our
         steps += len(gaps)
         close += sum(gap < NOISE for gap in gaps)
         smallest = min([smallest] + gaps)
