@@ -18,18 +18,14 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "base/json.h"
 #include "base/memory.h"
 #include "model/float16.h"
 #include "model/hf_config.h"
+#include "model/hf_index.h"
 #include "model/safetensors.h"
 
-#define HF_SHARDS_MAX      512
-#define HF_TENSORS_MAX     65536 /* of all shards; the largest published models have some thousand */
-#define HF_INDEX_BYTES_MAX (16u * 1024u * 1024u)
-#define HF_FILE_NAME_BYTES 256u
-#define HF_WEIGHTS         "model.safetensors"
-#define HF_INDEX           "model.safetensors.index.json"
+#define HF_WEIGHTS "model.safetensors"
+#define HF_INDEX   "model.safetensors.index.json"
 
 /* One tensor of any shard. */
 struct hf_tensor {
@@ -47,15 +43,6 @@ struct hf_source {
     int tensor_count;
     struct span config;    /* owns the mapping */
     struct span tokenizer; /* owns the mapping; empty when there is no tokenizer.json */
-};
-
-/* What the walks over the index's weight_map carry. */
-struct index_reader {
-    char (*names)[HF_FILE_NAME_BYTES]; /* (HF_SHARDS_MAX): distinct files, in order of appearance */
-    int count;
-    const struct hf_source *hf; /* second walk: its shards, sorted as names */
-    struct error *err;
-    enum status status;
 };
 
 static int compare_key(const void *key, const void *tensor) {
@@ -188,106 +175,30 @@ static enum status tensors_gather(struct hf_source *hf, struct error *err) {
     return STATUS_OK;
 }
 
-/* First walk: the distinct files. */
-static bool index_visit(void *context, struct span name, const struct json_value *value) {
-    struct index_reader *reader = context;
-    struct span file = {NULL, 0};
-    if (!json_string(value, &file) || file.size == 0 || file.size >= HF_FILE_NAME_BYTES ||
-        memchr(file.data, '/', file.size) != NULL || memchr(file.data, 0, file.size) != NULL ||
-        file.data[0] == '.') {
-        reader->status = error_set(reader->err, STATUS_CONFIG,
-                                   "field 'weight_map': the file of tensor '%.*s' is "
-                                   "not a plain file name",
-                                   name.size < 128 ? (int)name.size : 128, (const char *)name.data);
-        return false;
-    }
-    for (int i = reader->count - 1; i >= 0; i--) {
-        if (span_equal(file, span_of(reader->names[i]))) { return true; }
-    }
-    if (reader->count == HF_SHARDS_MAX) {
-        reader->status = error_set(reader->err, STATUS_CONFIG,
-                                   "field 'weight_map': more than %d files", HF_SHARDS_MAX);
-        return false;
-    }
-    memcpy(reader->names[reader->count], file.data, file.size);
-    reader->count++;
-    return true;
-}
-
-static int compare_file_names(const void *a, const void *b) {
-    return strcmp(a, b);
-}
-
-/* Second walk: each tensor is in the file that the index names. */
-static bool index_check(void *context, struct span name, const struct json_value *value) {
-    struct index_reader *reader = context;
-    struct span file = {NULL, 0};
-    bool named = json_string(value, &file);
-    assert(named); /* seen by the first walk */
-    const struct hf_tensor *tensor = hf_find(reader->hf, (const char *)name.data);
-    if (named && tensor != NULL && span_equal(file, span_of(reader->names[tensor->shard]))) {
-        return true;
-    }
-    reader->status =
-        error_set(reader->err, STATUS_CONFIG, "field 'weight_map': tensor '%.*s' is not in '%.*s'",
-                  name.size < 128 ? (int)name.size : 128, (const char *)name.data,
-                  file.size < 128 ? (int)file.size : 128, (const char *)file.data);
-    return false;
-}
-
-/* The distinct files of the index, sorted, and its tree. */
-static enum status index_read(const char *path, struct index_reader *reader,
-                              struct json_value **ret_index, struct error *err) {
-    struct span text = {NULL, 0};
-    struct json_value *index = NULL;
-    enum status status = file_map(path, &text, err);
-    if (status != STATUS_OK) { return status; }
-    if (text.size > HF_INDEX_BYTES_MAX) {
-        status = error_set(err, STATUS_CONFIG, "it has %zu bytes, expected at most %u", text.size,
-                           HF_INDEX_BYTES_MAX);
-    } else {
-        status = json_parse_limited(text, 2 * HF_TENSORS_MAX, true, &index, err);
-    }
-    file_unmap(text);
-    if (status != STATUS_OK) { return status; }
-
-    const struct json_value *map = json_member(index, "weight_map");
-    if (json_size(map) == 0 || json_kind(map) != JSON_OBJECT || json_size(map) > HF_TENSORS_MAX) {
-        json_free(index);
-        return error_set(err, STATUS_CONFIG,
-                         "field 'weight_map' is not an object of 1 to %d members", HF_TENSORS_MAX);
-    }
-    *ret_index = index;
-    json_members(map, index_visit, reader);
-    qsort(reader->names, (size_t)reader->count, sizeof *reader->names, compare_file_names);
-    return reader->status;
+/* For hf_index_check: the shards were opened in the order of the index's names. */
+static int find_shard(const void *context, const char *name) {
+    const struct hf_tensor *tensor = hf_find(context, name);
+    return tensor == NULL ? -1 : tensor->shard;
 }
 
 static enum status shards_open_by_index(struct hf_source *hf, struct error *err) {
-    struct json_value *index = NULL;
-    struct index_reader reader = {.hf = hf, .err = err, .status = STATUS_OK};
-    reader.names = memory_take_zeroed(HF_SHARDS_MAX, sizeof *reader.names);
-    if (reader.names == NULL) {
-        return error_set(err, STATUS_NO_MEMORY, "reading '%s'", hf->weights);
-    }
-    enum status status = index_read(hf->weights, &reader, &index, err);
-    if (status != STATUS_OK) {
-        status = error_wrap(err, "'%s'", hf->weights);
-        goto done;
-    }
-    for (int i = 0; i < reader.count; i++) {
-        status = shard_open(hf, reader.names[i], err);
-        if (status != STATUS_OK) { goto done; }
-    }
-    status = tensors_gather(hf, err);
-    if (status != STATUS_OK) { goto done; }
-    json_members(json_member(index, "weight_map"), index_check, &reader);
-    status = reader.status == STATUS_OK ? STATUS_OK : error_wrap(err, "'%s'", hf->weights);
+    struct span text = {NULL, 0};
+    struct hf_index index = {NULL, NULL, 0};
+    enum status status = file_map(hf->weights, &text, err);
+    if (status != STATUS_OK) { return status; }
+    status = hf_index_parse(text, &index, err);
+    file_unmap(text);
+    if (status != STATUS_OK) { return error_wrap(err, "'%s'", hf->weights); }
 
-done:
-    if (status == STATUS_MALFORMED) { err->code = status = STATUS_CONFIG; }
-    json_free(index);
-    memory_free(reader.names);
+    for (int i = 0; status == STATUS_OK && i < index.count; i++) {
+        status = shard_open(hf, index.names[i], err);
+    }
+    if (status == STATUS_OK) { status = tensors_gather(hf, err); }
+    if (status == STATUS_OK) {
+        status = hf_index_check(&index, find_shard, hf, err);
+        if (status != STATUS_OK) { status = error_wrap(err, "'%s'", hf->weights); }
+    }
+    hf_index_free(&index);
     return status;
 }
 
