@@ -2,6 +2,7 @@
 # tests_lm.cmake - the language model's tests.
 ilora_test(lm_facts LABEL unit SOURCES test_lm_facts.c lm_fixture.c USES model kernels m)
 ilora_test(lm_train LABEL unit SOURCES test_lm_train.c lm_fixture.c USES model kernels m)
+ilora_test(gate_layers LABEL unit SOURCES test_gate_layers.c USES model kernels m)
 ilora_test(lm_exact LABEL unit SOURCES test_lm_exact.c lm_fixture.c USES model kernels m)
 ilora_test(lm_gradients LABEL unit SOURCES test_lm_gradients.c lm_fixture.c USES model kernels m)
 ilora_test(lm_decode LABEL unit SOURCES test_lm_decode.c lm_fixture.c USES model kernels m)

@@ -10,7 +10,8 @@ gains of one, BatchNorm sees a dozen numbers, and PyTorch's own ten steps in f32
 in f64. With E = 64 and quiet second gains they are 1e-4 apart. So the steps have E = 64.
 
 Values of the gates, the item vectors and z are not in the files: both sides compute them from
-`spread`. Of a tensor beyond SAMPLED elements every n-th is kept, with the largest of all: the files stay small.
+`spread`. Of a tensor beyond SAMPLED elements every n-th is kept, with the largest of all: the files
+stay small.
 
     lm_dump builtin:tiny:3 /tmp/tiny.bin
     python gate_make_golden.py /tmp/tiny.bin lm_tiny_k4.bin OUTPUT_FOLDER
