@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/fault.h"
 
@@ -77,13 +78,13 @@ static bool failpoint_find(const char *name, size_t size, enum failpoint *ret_po
     return false;
 }
 
-/* Reads a whole number up to end or one of the characters in stops; false when there is none. */
+/* Reads a whole number that ends at '@' or the end; false when there is none. */
 static bool failpoint_number(const char **at, long *ret_number) {
-    char *end = NULL;
-    long number = strtol(*at, &end, 10);
-    if (end == *at || number < 1) { return false; }
-    *at = end;
-    *ret_number = number;
+    size_t size = strcspn(*at, "@");
+    int64_t number = 0;
+    if (!span_integer(span_make(*at, size), &number) || number < 1) { return false; }
+    *at += size;
+    *ret_number = (long)number;
     return true;
 }
 

@@ -112,7 +112,7 @@ const char *failpoint_name(enum failpoint point);
 
 /* Below here: what the two doors stand on. */
 extern atomic_bool failpoint_armed;
-enum status failpoint_reach(enum failpoint point, struct error *err);
+MUST_CHECK enum status failpoint_reach(enum failpoint point, struct error *err);
 
 /* Passes the point: may not return (kill), may take its time, or fails with IO. Any thread. */
 MUST_CHECK static inline enum status failpoint_pass(enum failpoint point, struct error *err) {

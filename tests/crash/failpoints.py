@@ -5,14 +5,14 @@
     failpoints.py --build DIR [--pairs | --nth KIND [--from N] [--step N] [--to N]] [--errors]
                   [--share I/N] [--limit N] [--results FILE] [--jobs N]
 
-The names come from base/failpoint.h. A case is a list of lives: the first runs with one point armed,
-with --pairs the second with another, the last one without; each armed life goes on until it is
-ended by its point, or until nothing is left to do and SIGTERM has ended it. Then all that was
+The names come from base/failpoint.h. A case is a list of lives: the first runs with one point
+armed, with --pairs the second with another, the last one without; each armed life goes on until it
+is ended by its point, or until nothing is left to do and SIGTERM has ended it. Then all that was
 published and the newest adapter files must be those of the run nobody disturbed, byte for byte, and
 `iloractl audit` must be clean. --errors makes the points fail instead of kill: the daemon must end
 with 75 by itself. --nth memory|file|store makes the N-th allocation, file call or LMDB call of the
-first life fail, for N = from, from + step, ...; 75 again, or 0 where the daemon did without. A point
-that no life can reach in this set-up is listed, never counted.
+first life fail, for N = from, from + step, ...; 75 again, or 0 where the daemon did without. A
+point that no life can reach in this set-up is listed, never counted.
 
 --results FILE keeps one line a case, so that a campaign that was ended goes on where it was.
 """
@@ -106,7 +106,7 @@ class Case:
 
 def make_cases(args):
     action = "error" if args.errors else "kill"
-    # The last pass of a step that is passed once a life, a later one of those that are passed often.
+    # The first pass, and a later one of what is passed often.
     passes = [1, 2] if not args.pairs else [1]
     points = [n for n in names() if n not in NEEDS]
     armed = []
