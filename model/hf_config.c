@@ -44,10 +44,15 @@ static enum status read_real(const struct json_value *config, const char *field,
     return STATUS_OK;
 }
 
-/* True only when the field is there and true. */
+/* True when the field is there and Python, which the reference reads it with, takes it for true: a
+ * flag written as 1 must not pass for absent. */
 static bool is_true(const struct json_value *config, const char *field) {
-    bool value = false;
-    return json_bool(json_member(config, field), &value) && value;
+    const struct json_value *found = json_member(config, field);
+    double number = 1.0;
+    if (found == NULL || json_kind(found) == JSON_NULL || json_kind(found) == JSON_FALSE) {
+        return false;
+    }
+    return !json_real(found, &number) || number != 0.0;
 }
 
 static bool is_set(const struct json_value *config, const char *field) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * fuzz_gguf.c - any bytes as a GGUF file: refused, or every tensor decodes, the tokenizer works, and
- * as a base model it has what its description says.
+ * fuzz_gguf.c - any bytes as a GGUF file: refused, or every tensor decodes, the tokenizer works,
+ * and as a base model it has what its description says.
  */
 #include "tests/fuzz/fuzz.h"
 

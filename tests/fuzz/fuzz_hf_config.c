@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * fuzz_hf_config.c - any bytes as config.json: refused, or a description whose check can say why not.
+ * fuzz_hf_config.c - any bytes as config.json: refused, or a description whose check can say
+ * why not.
  */
 #include "tests/fuzz/fuzz.h"
 

@@ -2,7 +2,8 @@
  *
  * mutate_safetensors.c - libFuzzer's mutator for a JSON header behind its size, in front of data.
  *
- * Every other change is made inside the header, and its size follows; the others to any bytes. Sometimes the data is cut or grown to what the header's last number says. */
+ * Every other change is made inside the header, and its size follows; the others to any bytes.
+ * Sometimes the data is cut or grown. */
 #include "tests/fuzz/mutate_json.h"
 
 #include <string.h>

@@ -387,6 +387,8 @@ static void fields_that_change_the_forward_pass_are_refused_by_name(void **state
         {",\"hidden_act\":\"gelu\"", "hidden_act"},
         {",\"attention_bias\":true", "attention_bias"},
         {",\"mlp_bias\":true", "mlp_bias"},
+        {",\"attention_bias\":1", "attention_bias"},
+        {",\"tie_word_embeddings\":0", "lm_head.weight"},
         {",\"sliding_window\":32", "sliding_window"},
         {",\"quantization_config\":{}", "quantization_config"},
         {",\"num_local_experts\":8", "num_local_experts"},
