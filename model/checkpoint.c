@@ -17,8 +17,8 @@
 #include "base/memory.h"
 #include "model/checkpoint_source.h"
 
-#define TENSOR_NAME_BYTES 128u
-#define BUILTIN_PREFIX    "builtin:"
+#define BUILTIN_PREFIX     "builtin:"
+#define TENSOR_WORDS_BYTES (2u * TENSOR_NAME_BYTES)
 /* Query heads of one key/value head: the room that attention of single rows has for them
  * (HEADS_MAX of kernels/cpu/attention.c). */
 #define QUERIES_A_HEAD_MAX 128
@@ -99,26 +99,40 @@ enum status description_check(const struct model_description *d, struct error *e
     return STATUS_OK;
 }
 
+/* "'model.norm.weight'", with the name it has in the file behind it where that is another one. */
+static void tensor_words(const struct model_source *source, const char *name,
+                         char ret_words[TENSOR_WORDS_BYTES]) {
+    char other[TENSOR_NAME_BYTES];
+    source->ops->name_in_file(name, other);
+    if (other[0] != '\0') {
+        (void)snprintf(ret_words, TENSOR_WORDS_BYTES, "'%s' ('%s')", name, other);
+    } else {
+        (void)snprintf(ret_words, TENSOR_WORDS_BYTES, "'%s'", name);
+    }
+}
+
 /* The tensor is there and has this shape. */
 static enum status tensor_check(const struct model_source *source, const char *name, int rows,
                                 int cols, struct error *err) {
     int found_rows = 0;
     int found_cols = 0;
     const char *file = source->ops->file(source, name);
+    char words[TENSOR_WORDS_BYTES];
+    tensor_words(source, name, words);
     if (!source->ops->shape(source, name, &found_rows, &found_cols)) {
-        return error_set(err, STATUS_CONFIG, "'%s': tensor '%s' is missing", file, name);
+        return error_set(err, STATUS_CONFIG, "'%s': tensor %s is missing", file, words);
     }
     if (found_rows < 0 || found_cols < 0) {
         return error_set(err, STATUS_CONFIG,
-                         "'%s': tensor '%s': field 'shape' is no matrix or vector, the "
+                         "'%s': tensor %s: field 'shape' is no matrix or vector, the "
                          "description asks for (%d, %d)",
-                         file, name, rows, cols);
+                         file, words, rows, cols);
     }
     if (found_rows != rows || found_cols != cols) {
         return error_set(err, STATUS_CONFIG,
-                         "'%s': tensor '%s': field 'shape' is (%d, %d), the description asks for "
+                         "'%s': tensor %s: field 'shape' is (%d, %d), the description asks for "
                          "(%d, %d)",
-                         file, name, found_rows, found_cols, rows, cols);
+                         file, words, found_rows, found_cols, rows, cols);
     }
     return STATUS_OK;
 }
@@ -311,10 +325,12 @@ enum status checkpoint_read(struct checkpoint *checkpoint, const char *name, int
     size_t count = (size_t)rows * (size_t)cols;
     size_t bad = find_not_finite(ret_values, count);
     if (bad < count) {
+        char words[TENSOR_WORDS_BYTES];
+        tensor_words(source, name, words);
         return error_set(
             err, STATUS_CONFIG,
-            "'%s': tensor '%s' holds %g at row %zu, column %zu; weights must be finite in bfloat16",
-            file, name, (double)ret_values[bad], bad / (size_t)cols, bad % (size_t)cols);
+            "'%s': tensor %s holds %g at row %zu, column %zu; weights must be finite in bfloat16",
+            file, words, (double)ret_values[bad], bad / (size_t)cols, bad % (size_t)cols);
     }
     return STATUS_OK;
 }

@@ -63,23 +63,32 @@ static const char *pair_find(const struct name_pair *pairs, size_t count, const 
     return NULL;
 }
 
-/* The tensor behind an HF name; NULL when the file has none. */
-static const struct gguf_tensor *tensor_of(const struct gguf *file, const char *name) {
+/* ggml's name for an HF name; "" when it has none. */
+static void gguf_name(const char *name, char ret_name[TENSOR_NAME_BYTES]) {
     const char *prefix = "model.layers.";
-    char file_name[KEY_BYTES];
     const char *known = pair_find(global_names, sizeof global_names / sizeof global_names[0], name);
-    if (known != NULL) { return gguf_tensor_find(file, known); }
-    if (strncmp(name, prefix, strlen(prefix)) != 0) { return NULL; }
+    ret_name[0] = '\0';
+    if (known != NULL) {
+        (void)snprintf(ret_name, TENSOR_NAME_BYTES, "%s", known);
+        return;
+    }
+    if (strncmp(name, prefix, strlen(prefix)) != 0) { return; }
 
     const char *number = name + strlen(prefix);
     const char *dot = strchr(number, '.');
     int64_t layer = -1;
-    if (dot == NULL) { return NULL; }
-    if (!span_integer(span_make(number, (size_t)(dot - number)), &layer)) { return NULL; }
+    if (dot == NULL) { return; }
+    if (!span_integer(span_make(number, (size_t)(dot - number)), &layer)) { return; }
     known = pair_find(layer_names, sizeof layer_names / sizeof layer_names[0], dot + 1);
-    if (known == NULL || layer < 0) { return NULL; }
-    (void)snprintf(file_name, sizeof file_name, "blk.%lld.%s", (long long)layer, known);
-    return gguf_tensor_find(file, file_name);
+    if (known == NULL || layer < 0) { return; }
+    (void)snprintf(ret_name, TENSOR_NAME_BYTES, "blk.%lld.%s", (long long)layer, known);
+}
+
+/* The tensor behind an HF name; NULL when the file has none. */
+static const struct gguf_tensor *tensor_of(const struct gguf *file, const char *name) {
+    char file_name[TENSOR_NAME_BYTES];
+    gguf_name(name, file_name);
+    return gguf_tensor_find(file, file_name); /* no tensor has the name "" */
 }
 
 static bool gguf_shape(const struct model_source *source, const char *name, int *ret_rows,
@@ -143,7 +152,7 @@ static const char *gguf_file(const struct model_source *source, const char *name
 }
 
 static const struct model_source_ops gguf_ops = {
-    "gguf", gguf_source_close, gguf_shape, gguf_read, gguf_visit, gguf_file, "",
+    "gguf", gguf_source_close, gguf_shape, gguf_read, gguf_visit, gguf_file, gguf_name, "",
 };
 
 const struct gguf *gguf_source_file(const struct model_source *source) {

@@ -15,6 +15,8 @@
 #include "base/bytes.h"
 #include "model/checkpoint.h"
 
+#define TENSOR_NAME_BYTES 128u
+
 struct model_source;
 
 /* Called with the bytes that make the model what it is, in a fixed order. */
@@ -33,6 +35,8 @@ struct model_source_ops {
     /* For the error line: the file that holds this tensor, or where it was looked for. borrows:
      * until close. */
     const char *(*file)(const struct model_source *source, const char *name);
+    /* The tensor's name in that file where it has another one there; "" otherwise. */
+    void (*name_in_file)(const char *name, char ret_name[TENSOR_NAME_BYTES]);
     const char *description_file; /* where the sizes stand, below path; "" = path itself */
 };
 
