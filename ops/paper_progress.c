@@ -95,8 +95,8 @@ void progress_at(struct progress *progress, int64_t done, double loss) {
     int64_t now_us = clock_monotonic_us();
     if (isfinite(loss)) { chart_add(&progress->loss, loss); }
     int64_t every_us = progress->terminal ? TERMINAL_EVERY_US : PLAIN_EVERY_US;
-    if (progress->to == NULL || now_us - progress->shown_us < every_us) { return; }
-    show(progress, done, loss, now_us, false);
+    bool due = now_us - progress->shown_us >= every_us && done < progress->total;
+    if (progress->to != NULL && due) { show(progress, done, loss, now_us, false); }
 }
 
 void progress_end(struct progress *progress, int64_t done, double loss) {

@@ -36,7 +36,7 @@ MUST_CHECK enum status progress_text(const struct progress *progress, int64_t do
 
 void progress_begin(struct progress *progress, FILE *to, bool terminal, int64_t first,
                     int64_t total, const char *what, ...) PRINTF_LIKE(6, 7);
-/* Says where the work stands, when it is time to. loss NaN: none. */
+/* Says where the work stands, when it is time to; the end is progress_end's to say. loss NaN: none. */
 void progress_at(struct progress *progress, int64_t done, double loss);
 /* The last word of this piece of work. */
 void progress_end(struct progress *progress, int64_t done, double loss);

@@ -23,7 +23,8 @@
 struct run {
     struct paper_settings settings;   /* a copy, defaults filled in */
     struct paper_split split;         /* owns */
-    struct backend *be;               /* owns: SASRec's and the language model's */
+    struct backend *fast_be;          /* owns: SASRec's, on the CPU */
+    struct backend *be;               /* owns: the language model's */
     struct base_access access;        /* owns: checkpoint and tokenizer */
     struct base_model *base;          /* owns */
     struct paper_texts texts;         /* owns */
@@ -124,6 +125,7 @@ static enum status record_settings(struct run *run, struct error *err) {
         record(run, "alpha", "%g", s->alpha);
         record(run, "lr", "%g", s->learning_rate);
         record(run, "dropout", "%g", s->dropout);
+        record(run, "device", "%s", run->be->ops->name);
         record(run, "precision", "%s", s->precision == PRECISION_BF16 ? "bf16" : "f32");
         record(run, "tokens", "%d", s->tokens);
     }
@@ -151,6 +153,27 @@ static enum status open_base(struct run *run, struct error *err) {
                             d->eos, &run->texts, err);
 }
 
+/* The language model's backend: the card where there is one, unless told otherwise. */
+static enum status open_device(struct run *run, struct error *err) {
+    struct paper_settings *s = &run->settings;
+    enum status status = STATUS_NOT_FOUND;
+    if (s->device != PAPER_DEVICE_CPU) { status = backend_cuda_new(0, &run->be, err); }
+    if (status == STATUS_NOT_FOUND && s->device != PAPER_DEVICE_CUDA) {
+        status = backend_cpu_new(s->threads, &run->be, err);
+    }
+    if (status != STATUS_OK) { return error_wrap(err, "--device"); }
+    bool cpu = strcmp(run->be->ops->name, "cpu") == 0;
+    if (s->precision_auto) {
+        s->precision = !cpu || backend_cpu_has_bf16() ? PRECISION_BF16 : PRECISION_F32;
+    }
+    if (cpu && s->precision == PRECISION_BF16 && !backend_cpu_has_bf16()) {
+        return error_set(err, STATUS_CONFIG,
+                         "--precision bf16: this processor has no AVX512-BF16 or AMX");
+    }
+    return STATUS_OK;
+}
+
+/* Everything that can be refused comes before the folder is made, all that takes long after it. */
 static enum status open_parts(struct run *run, struct error *err) {
     struct paper_settings *s = &run->settings;
     enum status status = paper_split_read(s->data, &run->split, err);
@@ -160,7 +183,13 @@ static enum status open_parts(struct run *run, struct error *err) {
         s->learning_rate = movielens ? RATE_MOVIELENS : RATE_LASTFM;
     }
     if (s->threads == 0) { s->threads = (int)sysconf(_SC_NPROCESSORS_ONLN); }
-    if (needs_base(s)) { status = open_base(run, err); }
+    if (s->threads < 1) { s->threads = 1; }
+    status = backend_cpu_new(s->threads, &run->fast_be, err);
+    if (status != STATUS_OK) { return status; }
+    if (needs_base(s)) {
+        status = open_base(run, err);
+        if (status == STATUS_OK) { status = open_device(run, err); }
+    }
     if (status != STATUS_OK) { return status; }
     status = record_settings(run, err);
     if (status != STATUS_OK) { return status; }
@@ -170,9 +199,7 @@ static enum status open_parts(struct run *run, struct error *err) {
     run->test = MEMORY_TAKE_ARRAY(const struct paper_sample *, run->split.test.count);
     if (run->test == NULL) { return error_set(err, STATUS_NO_MEMORY, "test samples"); }
     status = paper_test_choose(&run->split, s->limit_test, run->test, &run->test_count, err);
-    if (status != STATUS_OK) { return status; }
-    status = backend_cpu_new(s->threads < 1 ? 1 : s->threads, &run->be, err);
-    if (status != STATUS_OK || run->access.checkpoint == NULL) { return status; }
+    if (status != STATUS_OK || run->be == NULL) { return status; }
     return base_model_load(run->be, run->access.checkpoint, s->precision, true, &run->base, err);
 }
 
@@ -182,6 +209,7 @@ static void close_parts(struct run *run) {
     if (run->base != NULL) { base_model_free(run->base); }
     base_access_close(&run->access);
     if (run->be != NULL) { run->be->ops->free(run->be); }
+    if (run->fast_be != NULL) { run->fast_be->ops->free(run->fast_be); }
     memory_free(run->test);
     paper_state_close(&run->state);
     paper_split_free(&run->split);
@@ -237,11 +265,11 @@ static enum status run_sasrec(struct run *run, int seed, struct paper_sasrec *re
     enum status status = paper_state_path(&run->state, seed, "sasrec", ".safetensors", path, err);
     if (status != STATUS_OK) { return status; }
     if (file_exists(path)) {
-        return paper_sasrec_read(run->be, run->split.item_count, path, ret_sasrec, err);
+        return paper_sasrec_read(run->fast_be, run->split.item_count, path, ret_sasrec, err);
     }
     begin(&progress, PAPER_SASREC_EPOCHS, PAPER_SASREC, seed, "train, epochs");
-    status = paper_sasrec_train(run->be, &run->split, (uint64_t)seed, PAPER_LISTS_SEED, &progress,
-                                ret_sasrec, err);
+    status = paper_sasrec_train(run->fast_be, &run->split, (uint64_t)seed, PAPER_LISTS_SEED,
+                                &progress, ret_sasrec, err);
     if (status != STATUS_OK) { return status; }
     return paper_sasrec_write(ret_sasrec, path, err);
 }
@@ -292,7 +320,7 @@ static enum status run_method(struct run *run, int seed, enum paper_method metho
     }
     if (status != STATUS_OK) { return status; }
     if (model->params != NULL) {
-        begin(&progress, 1, method, seed, "train, steps");
+        begin(&progress, 1, method, seed, "train, samples");
         status = paper_train(model, (uint64_t)seed, checkpoint, &progress, result, err);
         if (status != STATUS_OK) { return error_wrap(err, "seed %d, training %s", seed, name); }
         status = paper_adapter_write(adapter, model->params, err);

@@ -11,6 +11,8 @@
 #include "model/language_model.h"
 #include "ops/paper_result.h"
 
+enum paper_device { PAPER_DEVICE_AUTO, PAPER_DEVICE_CPU, PAPER_DEVICE_CUDA };
+
 struct paper_settings {
     const struct settings *daemon; /* borrows: [base_model] path and prompts */
     const char *data;              /* folder */
@@ -29,6 +31,8 @@ struct paper_settings {
     double
         learning_rate; /* 0: 8e-4 for RecBole folders (MovieLens), 7e-4 for split ones (LastFM) */
     double dropout;    /* on the LoRA input */
+    enum paper_device device;
+    bool precision_auto; /* bf16 where the device has it */
     enum precision precision;
     int tokens;           /* rows of one micro-batch */
     int threads;          /* 0 = all cores */

@@ -79,8 +79,30 @@ struct run {
     int samples;
     int epoch; /* whose order it is; -1 none */
     int64_t steps;
-    struct paper_batch batch; /* owns */
+    struct paper_batch batch;  /* owns */
+    struct progress *progress; /* borrows */
+    double packs;              /* of the step under way, about */
+    int packs_done;
+    int64_t trained; /* samples before this step */
 };
+
+/* Called between micro-batches: a step may take minutes. */
+static void within_step(void *context) {
+    struct run *run = context;
+    run->packs_done++;
+    double share = run->packs_done / (run->packs + 1.0);
+    int64_t samples = (int64_t)(share < 1.0 ? share * run->batch.count : run->batch.count - 1);
+    progress_at(run->progress, run->trained + samples, (double)NAN);
+}
+
+/* Micro-batches that the step will take, about: rows of its samples over rows of a pass. */
+static double packs_of(const struct run *run) {
+    int64_t rows = 0;
+    for (int i = 0; i < run->batch.count; i++) {
+        rows += run->batch.prompts[i].count + run->batch.samples[i].candidates[0].count - 1;
+    }
+    return (double)rows / run->model->settings->tokens;
+}
 
 /* The samples of one step, counted from 0, as they are shown. */
 static enum status fill_batch(struct run *run, int64_t step, struct error *err) {
@@ -118,6 +140,9 @@ static enum status one_step(struct run *run, struct paper_result *result, struct
     struct lm_step_stats stats;
     enum status status = fill_batch(run, result->steps, err);
     if (status != STATUS_OK) { return status; }
+    run->packs = packs_of(run);
+    run->packs_done = 0;
+    run->trained = result->trained;
     struct lm_step how = {.learning_rate = (float)paper_learning_rate(settings->learning_rate,
                                                                       result->steps, run->steps),
                           .multiplier = {1.0f, 1.0f, GATE_MULTIPLIER, 1.0f},
@@ -130,7 +155,7 @@ static enum status one_step(struct run *run, struct paper_result *result, struct
                           .l2 = {0.0f, L2_PROJECTOR_GATE, L2_PROJECTOR_GATE, 0.0f},
                           .gate_batch = PAPER_LOADER_BATCH};
     status = language_model_train(run->model->lm, run->model->params, NULL, run->batch.samples,
-                                  run->batch.count, &how, NULL, NULL, &stats, err);
+                                  run->batch.count, &how, within_step, run, &stats, err);
     if (status != STATUS_OK) { return status; }
     if (result->steps == 0) { result->first_loss = stats.title_loss; }
     result->last_loss = stats.title_loss;
@@ -142,8 +167,8 @@ static enum status one_step(struct run *run, struct paper_result *result, struct
 }
 
 /* Steps until the end, a checkpoint now and then and at the end. */
-static enum status all_steps(struct run *run, const char *path, struct progress *progress,
-                             struct paper_result *result, struct error *err) {
+static enum status all_steps(struct run *run, const char *path, struct paper_result *result,
+                             struct error *err) {
     const struct paper_settings *settings = run->model->settings;
     const double seconds_before = result->timing.train_seconds;
     const int64_t began_us = clock_monotonic_us();
@@ -153,7 +178,7 @@ static enum status all_steps(struct run *run, const char *path, struct progress 
         if (status != STATUS_OK) { return error_wrap(err, "step %lld", (long long)result->steps); }
         int64_t now_us = clock_monotonic_us();
         result->timing.train_seconds = seconds_before + (double)(now_us - began_us) / 1e6;
-        progress_at(progress, result->steps, result->last_loss);
+        progress_at(run->progress, result->trained, result->last_loss);
         bool due = settings->checkpoint_steps > 0 ? result->steps % settings->checkpoint_steps == 0
                                                   : now_us - saved_us >= CHECKPOINT_EVERY_US;
         if (!due && result->steps < run->steps) { continue; }
@@ -167,7 +192,7 @@ static enum status all_steps(struct run *run, const char *path, struct progress 
 enum status paper_train(const struct paper_model *model, uint64_t seed, const char *path,
                         struct progress *progress, struct paper_result *result, struct error *err) {
     const int count = model->split->train.count;
-    struct run run = {.model = model, .seed = seed, .epoch = -1};
+    struct run run = {.model = model, .seed = seed, .epoch = -1, .progress = progress};
     run.chosen = MEMORY_TAKE_ARRAY(int, count);
     run.order = MEMORY_TAKE_ARRAY(int, count);
     enum status status = STATUS_OK;
@@ -182,10 +207,10 @@ enum status paper_train(const struct paper_model *model, uint64_t seed, const ch
 
     status = paper_checkpoint_read(path, model->params, result, err);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND) { goto done; }
-    progress->first = result->steps;
-    progress->total = run.steps;
-    status = all_steps(&run, path, progress, result, err);
-    if (status == STATUS_OK) { progress_end(progress, result->steps, result->last_loss); }
+    progress->first = result->trained;
+    progress->total = (int64_t)run.samples * model->settings->epochs;
+    status = all_steps(&run, path, result, err);
+    if (status == STATUS_OK) { progress_end(progress, result->trained, result->last_loss); }
 done:
     paper_batch_free(&run.batch);
     memory_free(run.chosen);
