@@ -109,5 +109,6 @@ refused 1 "SHA-256" --snapshot "$work/version" --base builtin:small
 refused 1 "expected (4, 128) of the base" --adapter "$work/version" --base builtin:small
 refused 1 "$work/none" --snapshot "$work/none"
 refused 1 "$work/none" --adapter "$work/none"
-printf '\xff' | dd of="$work/version/adapter_model.safetensors" bs=1 seek=300 conv=notrunc 2>/dev/null
+printf '\xff' |
+    dd of="$work/version/adapter_model.safetensors" bs=1 seek=300 conv=notrunc 2>/dev/null
 refused 1 'adapter_model.safetensors' --snapshot "$work/version"
