@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 # cuda-toolkit.sh - finds nvcc, or installs the compiler's wheels; prints the toolkit's root.
 #
-# usage: ops/cuda-toolkit.sh [FOLDER]
+# usage: ops/cuda-toolkit.sh [--find] [FOLDER]
+#
+# --find   installs nothing: exit 1 where there is none
 #
 # Looks at CUDA_HOME, the nvcc of PATH and /usr/local/cuda, each of version 13 or newer and with
 # cublasLt's header. Where there is none, pip puts the wheels of 13.0 into a virtual environment
 # in FOLDER (default: $ILORA_CACHE, then ~/.cache/ilorad): no root, no driver, about 900 MB on disk.
 # Newer wheels may outrun an installed driver, so 13.0 it stays.
 set -eu
+install=yes
+if [ "${1:-}" = --find ]; then install=no; shift; fi
 folder=${1:-${ILORA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ilorad}}
 venv=$folder/cuda-toolkit-13.0
 
@@ -28,6 +32,7 @@ for root in "${CUDA_HOME:-}" "$on_path" /usr/local/cuda "$(installed)"; do
     if usable "$root"; then printf '%s\n' "$root"; exit 0; fi
 done
 
+[ "$install" = yes ] || { say "no CUDA toolkit of version 13 or newer"; exit 1; }
 say "no toolkit on this machine; installing the wheels of 13.0 into $venv"
 mkdir -p "$folder"
 rm -rf "$venv"

@@ -142,6 +142,20 @@ if [ "$sanitize" = yes ]; then
     tree=$build/sanitize
     options=(-DCMAKE_BUILD_TYPE=Debug "-DILORA_SANITIZE=address,undefined")
 fi
+# CUDA kernels are compiled for every card, with warnings as errors; what is run of them here runs
+# on the executor of tests/cuda, with or without this.
+if [ "$sanitize" = no ]; then
+    find=--find
+    [ "$install" = no ] || find=
+    # shellcheck disable=SC2086
+    if toolkit=$(ops/cuda-toolkit.sh $find "$cache" 2>"$build/cuda-toolkit.log"); then
+        options+=(-DILORA_CUDA=ON "-DILORA_CUDA_ROOT=$toolkit")
+    else
+        tail -n 1 "$build/cuda-toolkit.log" >&2
+        say "no CUDA toolkit: the kernels are run, but not compiled for a card"
+        options+=(-DILORA_CUDA=OFF)
+    fi
+fi
 say "compiling in $tree"
 configure "$tree" "${options[@]}"
 compile "$tree"

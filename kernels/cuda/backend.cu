@@ -33,8 +33,9 @@ enum status cuda_status(cudaError_t e) {
 enum status cuda_check(cudaError_t e, const char *call, const char *file, int line,
                        struct error *err) {
     if (e == cudaSuccess) { return STATUS_OK; }
-    return error_set(err, cuda_status(e), "%s:%d: %.200s: %s", file, line, call,
-                     cudaGetErrorString(e));
+    const char *here = strstr(file, "kernels/cuda/"); /* the path from the root of the tree on */
+    return error_set(err, cuda_status(e), "%s:%d: %.200s: %s", here != NULL ? here : file, line,
+                     call, cudaGetErrorString(e));
 }
 
 void cuda_fault(struct cuda_backend *cuda, const struct error *err) {

@@ -14,6 +14,9 @@
 extern "C" {
 #endif
 
+/* False when the program runs on cards (card.c) and this machine has none. */
+bool cuda_host_is_there(void);
+
 /* Which thread of a block goes on and which block comes next, where there is a choice. */
 enum cuda_host_order { CUDA_HOST_ASCENDING, CUDA_HOST_DESCENDING, CUDA_HOST_SHUFFLED };
 void cuda_host_set_order(enum cuda_host_order order, uint64_t seed);

@@ -261,7 +261,7 @@ const planted all[] = {
 };
 
 void order_set(int argc, char **argv) {
-    const uint64_t seed = argc > 3 ? (uint64_t)atoi(argv[3]) : 1;
+    const uint64_t seed = argc > 3 ? strtoull(argv[3], nullptr, 10) : 1;
     const char *order = argc > 2 ? argv[2] : "ascending";
 
     if (strcmp(order, "descending") == 0) { cuda_host_set_order(CUDA_HOST_DESCENDING, seed); }

@@ -70,6 +70,7 @@ int main(int argc, char **argv) {
     if (setenv("ILORA_CUDA_SLAB_BYTES", "0", 1) != 0) { return 1; }
     if (argc > 1 && strcmp(argv[1], "descending") == 0) { order = CUDA_HOST_DESCENDING; }
     if (argc > 1 && strcmp(argv[1], "shuffled") == 0) { order = CUDA_HOST_SHUFFLED; }
+    if (!cuda_host_is_there()) { return TEST_SKIPPED; }
     names = argv + 2;
     name_count = argc > 2 ? argc - 2 : 0;
     return cmocka_run_group_tests(tests, NULL, NULL);
