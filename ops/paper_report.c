@@ -139,11 +139,13 @@ static enum status table_head(const struct paper_report *report, struct buffer *
     enum status status = buffer_append_format(
         out,
         "%s%d of %d training samples x %d epochs a seed, %d of %d test samples%s\n"
+        "SASRec learns from all %d sequences, whatever the limit\n"
         "R=%d alpha=%g lr=%g batch=%d dropout=%g\n\n",
         limited ? "LIMITED RUN: " : "", report->train_samples, report->train_total,
         settings->epochs, report->test_samples, report->test_total,
-        limited ? "; not comparable with the paper's full run" : "", settings->rank,
-        settings->alpha, settings->learning_rate, settings->batch, settings->dropout);
+        limited ? "; not comparable with the paper's full run" : "", report->sequences,
+        settings->rank, settings->alpha, settings->learning_rate, settings->batch,
+        settings->dropout);
     if (status != STATUS_OK) { return status; }
     return buffer_append_format(out, "%-15s %5s  %-22s  %-22s  %-22s  %-22s  %8s  %8s  %8s\n",
                                 "METHOD", "SEEDS", "HR@1 valid (paper)", "HR@1 all", "ValidRatio",
@@ -244,6 +246,7 @@ enum status paper_report_json(const struct paper_report *report, struct buffer *
                         report->test_samples < report->test_total);
     json_write_integer(&w, "train_samples", report->train_samples);
     json_write_integer(&w, "train_samples_of", report->train_total);
+    json_write_integer(&w, "sasrec_sequences", report->sequences);
     json_write_integer(&w, "test_samples", report->test_samples);
     json_write_integer(&w, "test_samples_of", report->test_total);
     json_write_object(&w, "settings");

@@ -14,6 +14,7 @@ struct paper_report {
     const struct paper_settings *settings; /* borrows */
     const struct paper_setting *recorded;  /* borrows: settings and digests as text */
     int recorded_count;
+    int sequences;                   /* that SASRec learns from: all, whatever the limit */
     int train_samples, test_samples; /* used of */
     int train_total, test_total;     /* that the data has */
     /* owns: by method and seed - 1; samples 0 = not run. The base has seed 1 alone. */

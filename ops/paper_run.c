@@ -283,6 +283,7 @@ static enum status report_sasrec(struct run *run, int seed, struct paper_sasrec 
     if (status != STATUS_OK || finished) { return status; }
     result->steps = sasrec->epochs;
     result->last_loss = sasrec->loss;
+    result->timing.train_seconds = sasrec->seconds;
     status = paper_evaluate_sasrec(&run->split, sasrec, run->test, run->test_count, result,
                                    &answers, err);
     if (status == STATUS_OK) {
@@ -396,6 +397,7 @@ static enum status report(struct run *run, struct error *err) {
     report->settings = &run->settings;
     report->recorded = run->recorded;
     report->recorded_count = run->recorded_count;
+    report->sequences = run->split.sequence_count;
     report->train_total = train;
     report->train_samples = limited ? run->settings.limit : train;
     report->test_total = run->split.test.count;

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/rng.h"
 #include "ops/paper_state.h"
@@ -192,6 +193,7 @@ static enum status train(struct trainer *trainer, struct progress *progress, str
 enum status paper_sasrec_train(struct backend *be, const struct paper_split *split, uint64_t seed,
                                uint64_t candidate_seed, struct progress *progress,
                                struct paper_sasrec *ret_sasrec, struct error *err) {
+    const int64_t began_us = clock_monotonic_us();
     struct sasrec_shape shape = shape_of(split->item_count);
     struct trainer trainer = {.split = split, .seed = seed, .candidate_seed = candidate_seed};
     trainer.windows.list = MEMORY_TAKE_ARRAY(struct sasrec_sequence, windows_at_most(split));
@@ -210,6 +212,7 @@ enum status paper_sasrec_train(struct backend *be, const struct paper_split *spl
     if (status != STATUS_OK) { goto done; }
     status = train(&trainer, progress, err);
     if (status != STATUS_OK) { goto done; }
+    trainer.best.seconds = (double)(clock_monotonic_us() - began_us) / 1e6;
     *ret_sasrec = trainer.best;
     trainer.best = (struct paper_sasrec){0};
 done:

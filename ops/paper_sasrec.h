@@ -29,7 +29,8 @@ struct paper_sasrec {
     struct sasrec_work *work; /* owns */
     int epochs;               /* those of the values kept */
     double valid_mrr;
-    double loss; /* of the epoch kept */
+    double loss;    /* of the epoch kept */
+    double seconds; /* that training took; 0 when it was read from a file */
 };
 
 /* candidate_seed: of the validation lists. A function of its arguments alone. NO_MEMORY, CONFIG. */

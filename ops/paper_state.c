@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/memory.h"
 
 #define RESULT_BYTES_MAX (256u * 1024u * 1024u)
@@ -74,10 +75,10 @@ static enum status settings_compare(const char *folder, const struct json_value 
 static enum status json_read(const char *path, struct json_value **ret_json, struct error *err) {
     struct buffer text = {0};
     enum status status = file_read(path, RESULT_BYTES_MAX, &text, err);
-    if (status == STATUS_OK && json_parse(buffer_span(&text), ret_json, err) != STATUS_OK) {
-        status = STATUS_CORRUPT;
-        err->code = status;
-        (void)error_wrap(err, "'%s'", path); /* returns its code */
+    if (status == STATUS_OK) {
+        status = json_parse(buffer_span(&text), ret_json, err);
+        if (status == STATUS_MALFORMED) { status = err->code = STATUS_CORRUPT; }
+        if (status != STATUS_OK) { (void)error_wrap(err, "'%s'", path); } /* returns its code */
     }
     buffer_free(&text);
     return status;
@@ -180,8 +181,9 @@ enum status paper_tensors_write(const struct tensor_list *list, const char *path
     }
     enum status status = safetensors_write(partial, list->entries, list->count, metadata, 1, err);
     if (status != STATUS_OK) { return status; }
-    if (rename(partial, path) != 0) {
-        return error_errno(err, errno, "renaming '%s' to '%s'", partial, path);
+    bool refused = fault_fires(FAULT_FILE);
+    if (refused || rename(partial, path) != 0) {
+        return error_errno(err, refused ? EIO : errno, "renaming '%s' to '%s'", partial, path);
     }
     return path_sync_parent(path, err);
 }

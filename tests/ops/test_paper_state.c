@@ -8,6 +8,7 @@
 
 #include "ops/paper_sasrec.h"
 #include "ops/paper_state.h"
+#include "tests/support/fault.h"
 
 static struct tmpdir folder;
 static struct error err;
@@ -23,6 +24,9 @@ static int teardown(void **state) {
     tmpdir_free(&folder);
     return 0;
 }
+
+static enum fault_kind armed_kind;
+static long armed_at;
 
 static const struct paper_setting settings[2] = {{"rank", "8"}, {"lr", "0.0007"}};
 
@@ -84,6 +88,55 @@ static void a_damaged_result_is_named(void **state) {
 
     ASSERT_CONTAINS(err.text, "base.json");
     paper_state_close(&held);
+}
+
+/* A whole life of the folder: begun, a result and tensors written, all read back. */
+static enum status fill_once(void) {
+    struct paper_state held;
+    struct paper_result result = {0}, back = {0};
+    struct tensor_list list = {0};
+    const float values[4] = {1.0f, 2.0f, 3.0f, 4.0f};
+    char path[FILE_PATH_BYTES_MAX];
+    ASSERT_OK(dir_remove(tmpdir_path(&folder, "out"), &err), err);
+    fault_arm(armed_kind, armed_at);
+    enum status status = paper_state_open(tmpdir_path(&folder, "out"), settings, 2, &held, &err);
+    if (status != STATUS_OK) { return status; }
+    status = paper_result_init(&result, 3, &err);
+    if (status == STATUS_OK) {
+        status = paper_state_result_write(&held, 1, PAPER_LORA, &result, &err);
+    }
+    if (status == STATUS_OK) {
+        status = paper_state_result_read(&held, 1, PAPER_LORA, &back, &err);
+    }
+    tensor_list_add(&list, "values", "", "F32", 2, 2, values);
+    if (status == STATUS_OK) {
+        status = paper_state_path(&held, 1, "lora", ".safetensors", path, &err);
+    }
+    if (status == STATUS_OK) { status = paper_tensors_write(&list, path, &err); }
+    tensor_list_free(&list);
+    paper_result_free(&result);
+    paper_result_free(&back);
+    paper_state_close(&held);
+    return status;
+}
+
+static void a_folder_that_cannot_be_written_is_refused(void **state) {
+    (void)state;
+    static const struct {
+        enum fault_kind kind;
+        enum status expected;
+    } sweeps[] = {{FAULT_MEMORY, STATUS_NO_MEMORY}, {FAULT_FILE, STATUS_IO}};
+    for (size_t s = 0; s < 2; s++) {
+        armed_kind = sweeps[s].kind;
+        bool fired = true;
+        for (armed_at = 1; fired; armed_at++) {
+            enum status status = fill_once();
+            fired = fault_fired(armed_kind);
+            fault_arm(armed_kind, 0);
+            ASSERT_STATUS(status, fired ? sweeps[s].expected : STATUS_OK);
+        }
+        assert_true(armed_at > 5);
+    }
 }
 
 /* ---- SASRec ---- */
@@ -174,6 +227,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_second_process_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_result_is_finished_once_it_is_written, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_result_is_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_folder_that_cannot_be_written_is_refused, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(sasrec_learns_a_rule_and_comes_back_from_its_file, setup,
                                         teardown),
     };
