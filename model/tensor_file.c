@@ -11,7 +11,8 @@
 #include "base/file.h"
 #include "base/memory.h"
 
-#define JSON_BYTES_MAX (16u * 1024u * 1024u)
+#define JSON_BYTES_MAX  (16u * 1024u * 1024u)
+#define JSON_VALUES_MAX (1024u * 1024u)
 
 static size_t dtype_size(const char *dtype) {
     if (strcmp(dtype, "U8") == 0) { return 1; }
@@ -106,7 +107,7 @@ enum status folder_digests_write(struct json_writer *w, const char *folder,
 }
 
 struct digest_check {
-    const char *folder;
+    const char *folder, *name; /* of the JSON file */
     struct error *err;
     enum status status;
 };
@@ -125,7 +126,11 @@ static bool check_file(void *context, struct span name, const struct json_value 
 
     if (!is_plain_name(name) || !json_string(value, &text) || text.size != 2 * SHA256_BYTES ||
         !hex_decode((const char *)text.data, expected, SHA256_BYTES)) {
-        check->status = error_set(check->err, STATUS_CORRUPT, "a digest is malformed");
+        check->status =
+            error_set(check->err, STATUS_CORRUPT,
+                      "'%s': field 'files': '%.*s' is no plain file name with a "
+                      "SHA-256 of 64 hexadecimal digits",
+                      check->name, name.size < 80 ? (int)name.size : 80, (const char *)name.data);
         return false;
     }
     (void)snprintf(file, sizeof file, "%.*s", SPAN_ARG(name));
@@ -154,18 +159,19 @@ enum status folder_digests_check(const char *folder, const char *name, struct js
     status = file_read(path, JSON_BYTES_MAX, &bytes, err);
     if (status == STATUS_OK) {
         if (ret_digest != NULL) { sha256_of(buffer_span(&bytes), ret_digest); }
-        status = json_parse(buffer_span(&bytes), &json, err);
+        status = json_parse_limited(buffer_span(&bytes), JSON_VALUES_MAX, true, &json, err);
         if (status == STATUS_MALFORMED) {
-            status = error_set(err, STATUS_CORRUPT, "'%s' is no JSON", name);
+            err->code = STATUS_CORRUPT;
+            status = error_wrap(err, "'%s' is no JSON", name);
         }
     }
     buffer_free(&bytes);
     if (status != STATUS_OK) { return error_wrap(err, "'%s'", folder); }
 
     const struct json_value *files = json_member(json, "files");
-    struct digest_check check = {folder, err, STATUS_OK};
+    struct digest_check check = {folder, name, err, STATUS_OK};
     if (files == NULL || json_kind(files) != JSON_OBJECT) {
-        check.status = error_set(err, STATUS_CORRUPT, "'%s' names no files", name);
+        check.status = error_set(err, STATUS_CORRUPT, "'%s': field 'files' is not an object", name);
     } else {
         json_members(files, check_file, &check);
     }
@@ -182,7 +188,7 @@ enum status json_count(const struct json_value *json, const char *name, uint64_t
     int64_t value = -1;
 
     if (!json_integer(json_member(json, name), &value) || value < 0) {
-        return error_set(err, STATUS_CORRUPT, "'%s' is missing or no count", name);
+        return error_set(err, STATUS_CORRUPT, "field '%s' is missing or no count", name);
     }
     *ret_count = (uint64_t)value;
     return STATUS_OK;

@@ -3,6 +3,7 @@
 if(ILORA_TEXT)
   ilora_test(safetensors LABEL unit SOURCES test_safetensors.c USES model)
   ilora_test(checkpoint LABEL unit SOURCES test_checkpoint.c USES model)
+  ilora_test(tensor_file LABEL unit SOURCES test_tensor_file.c USES model)
   ilora_test(tokenizer LABEL unit SOURCES test_tokenizer.c gguf_build.c USES model)
   ilora_test(prompt LABEL unit SOURCES test_prompt.c USES model
     ARGS ${PROJECT_SOURCE_DIR}/ops/prompts.txt)
