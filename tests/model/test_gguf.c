@@ -147,7 +147,7 @@ static void counts_beyond_the_limits_are_refused_before_allocating(void **state)
 
 static double seconds(void) {
     struct timespec now;
-    assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &now), 0);
+    assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now), 0);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 

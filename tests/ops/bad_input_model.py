@@ -35,7 +35,7 @@ GGUF_NAMES = {"input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q",
               "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
 GGUF_U32, GGUF_I32, GGUF_F32, GGUF_STRING, GGUF_ARRAY = 4, 5, 6, 8, 9
 GGUF_ALIGNMENT = 32
-REFUSED_WITHIN_S = 5.0  # a second on a machine that does nothing else; the process starts in it
+REFUSED_WITHIN_S = 10.0  # 0.1 s where nothing else runs; the start of a process is in it
 
 
 # ---- making models -------------------------------------------------------------------------------
