@@ -12,9 +12,11 @@ if(ILORA_TEXT)
     USES model kernels m)
 
   set(peft_reference ${PROJECT_SOURCE_DIR}/tests/reference)
-  ilora_test(peft_adapter LABEL unit SOURCES test_peft_adapter.c
-    ${peft_reference}/lm_golden.c USES model kernels m)
-  target_compile_definitions(test_peft_adapter PRIVATE PEFT_GOLDEN_FOLDER="${peft_reference}")
+  foreach(part adapter mix)
+    ilora_test(peft_${part} LABEL unit SOURCES test_peft_${part}.c peft_fixture.c
+      ${peft_reference}/lm_golden.c USES model kernels m)
+    target_compile_definitions(test_peft_${part} PRIVATE PEFT_GOLDEN_FOLDER="${peft_reference}")
+  endforeach()
   ilora_test(peft_config LABEL unit SOURCES test_peft_config.c USES model kernels m)
   ilora_test(learner_peft LABEL unit SOURCES test_learner_peft.c learner_fixture.c
     USES model kernels m)
