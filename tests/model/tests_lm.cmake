@@ -41,3 +41,18 @@ ilora_test(decode_golden LABEL reference SOURCES ${lm_reference}/test_decode_gol
   ${lm_reference}/lm_golden.c USES model kernels m)
 target_compile_definitions(test_decode_golden PRIVATE
   DECODE_GOLDEN="${lm_reference}/decode_builtin.bin")
+
+# Small models of every family: golden files in each run, families.py with --reference.
+if(ILORA_TEXT)
+  set(family ${lm_reference}/family_model.c)
+  ilora_test(family_reference LABEL reference SOURCES ${lm_reference}/test_family_reference.c
+    ${family} ${lm_reference}/lm_reference.c ${lm_reference}/lm_golden.c USES model kernels m)
+  target_compile_definitions(test_family_reference PRIVATE LM_GOLDEN_FOLDER="${lm_reference}")
+  add_executable(family_write ${lm_reference}/family_write.c ${family})
+  ilora_target_options(family_write)
+  target_link_libraries(family_write PRIVATE ilora_model m)
+  add_executable(family_run ${lm_reference}/family_run.c ${lm_reference}/lm_reference.c
+    ${lm_reference}/lm_golden.c)
+  ilora_target_options(family_run)
+  target_link_libraries(family_run PRIVATE ilora_model ilora_kernels ilora_test_support m)
+endif()

@@ -7,6 +7,9 @@
 
 #include "tests/support/unit.h"
 
+#ifndef LM_GOLDEN_FOLDER
+#define LM_GOLDEN_FOLDER "." /* programs that name their files */
+#endif
 #define MODEL "builtin:tiny:3" /* whose weights the golden files were made with */
 
 const float *lm_reference_floats(const struct lm_reference *r, int i, const char *what) {
@@ -93,14 +96,19 @@ struct ilora_shape lm_reference_shape(int K) {
 }
 
 void lm_reference_open(struct lm_reference *r, const struct ilora_shape *shape, int tokens_max) {
-    struct error err;
     char path[1024];
-    memset(r, 0, sizeof *r);
     (void)snprintf(path, sizeof path, "%s/lm_tiny_k%d.bin", LM_GOLDEN_FOLDER, shape->K);
-    assert_int_equal(lm_golden_read(path, &r->golden), 0);
+    lm_reference_open_file(r, MODEL, path, shape, tokens_max);
+}
+
+void lm_reference_open_file(struct lm_reference *r, const char *model, const char *golden,
+                            const struct ilora_shape *shape, int tokens_max) {
+    struct error err;
+    memset(r, 0, sizeof *r);
+    assert_int_equal(lm_golden_read(golden, &r->golden), 0);
     r->shape = *shape;
     ASSERT_OK(backend_cpu_new(2, &r->be, &err), err);
-    ASSERT_OK(checkpoint_open(MODEL, &r->checkpoint, &err), err);
+    ASSERT_OK(checkpoint_open(model, &r->checkpoint, &err), err);
     ASSERT_OK(base_model_load(r->be, r->checkpoint, PRECISION_F32, true, &r->base, &err), err);
     ASSERT_OK(ilora_params_new(r->be, base_model_description(r->base), &r->shape, 1, true,
                                &r->params, &err),

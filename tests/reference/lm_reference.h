@@ -36,6 +36,9 @@ struct ilora_shape lm_reference_shape(int K);
 /* Opens the file of shape->K experts. With another gate or width E than the file's, what depends on
  * them is left zero for the caller: the gate's values, projector.0.weight, item vectors, z. */
 void lm_reference_open(struct lm_reference *r, const struct ilora_shape *shape, int tokens_max);
+/* The same with any model as for checkpoint_open and any file of such samples. */
+void lm_reference_open_file(struct lm_reference *r, const char *model, const char *golden,
+                            const struct ilora_shape *shape, int tokens_max);
 void lm_reference_close(struct lm_reference *r);
 /* r->start into VALUE and EMA. */
 void lm_reference_restart(struct lm_reference *r);
