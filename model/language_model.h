@@ -103,7 +103,7 @@ struct language_model_settings {
     int items_max;     /* M the item head must be able to hold */
     bool training;     /* keep activations */
     /* ResNet gate, training: samples of one step at most (its activations are kept for all of
-     * them, 150 KB each on the host at E = 64); 0 = 128, the published batch */
+     * them, 170 KB each on the host at E = 64); 0 = 128, the published batch */
     int step_samples_max;
 };
 

@@ -5,10 +5,10 @@
  *
  * Start (Hu et al. 2021; MODEL.md): A ~ Kaiming-uniform(sqrt 5), that is U(-1/sqrt(I), 1/sqrt(I));
  * B = 0, so the first forward pass is the base model; the stream gate 0, so it starts uniform, the
- * other gates as PyTorch starts their layers; projector as a linear layer's usual start; P a tenth
- * of that (the head starts quiet), P2 the identity (the mean
- * item vector asks for items like itself), b = 0. Numbers are Philox(seed, tensor index): the same
- * on every machine. Thread: that of the backend. */
+ * other gates as PyTorch starts their layers; projector as a linear layer's usual start (in the
+ * stream its biases 0); P a tenth of that (the head starts quiet), P2 the identity (the mean item
+ * vector asks for items like itself), b = 0. Numbers are Philox(seed, tensor index): the same on
+ * every machine. Thread: that of the backend. */
 #include "model/params.h"
 
 #include <math.h>
@@ -197,6 +197,16 @@ static struct start start_of_gate(const struct ilora_params *params, int index) 
     return (struct start){.value = t.start};
 }
 
+/* Its biases start at 0 in the stream, in exact mode as PyTorch's: within 1/sqrt(fan in) too. */
+static struct start start_of_projector(const struct ilora_params *params,
+                                       const struct ilora_tensor *t) {
+    if (t->rows > 1) { return (struct start){.bound = 1.0 / sqrt((double)t->cols)}; }
+    if (params->shape.gate == ILORA_GATE_STREAM) { return (struct start){0}; }
+    bool inner = strcmp(t->name, "projector.0.bias") == 0;
+    int fan_in = inner ? params->shape.E : params->shape.projector_width;
+    return (struct start){.bound = 1.0 / sqrt((double)fan_in)};
+}
+
 static struct start start_of(const struct ilora_params *params, int index) {
     const struct ilora_tensor *t = &params->tensors[index];
     double usual = 1.0 / sqrt((double)t->cols);
@@ -204,7 +214,7 @@ static struct start start_of(const struct ilora_params *params, int index) {
         return start_of_gate(params, index);
     }
     if (strstr(t->name, ".lora_A.") != NULL) { return (struct start){.bound = usual}; }
-    if (t->group == GROUP_PROJECTOR && t->rows > 1) { return (struct start){.bound = usual}; }
+    if (t->group == GROUP_PROJECTOR) { return start_of_projector(params, t); }
     if (strcmp(t->name, "item_head.hidden.weight") == 0) {
         return (struct start){.bound = usual * HEAD_QUIET};
     }

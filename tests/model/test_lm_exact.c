@@ -239,12 +239,12 @@ static void running_statistics_follow_the_steps_and_nothing_else_touches_them(vo
     lm_fixture_close(&f);
 }
 
-static void the_resnet_gate_starts_as_pytorch_starts_its_layers(void **state) {
+static void gate_and_projector_start_as_pytorch_starts_its_layers(void **state) {
     struct error err;
     struct lm_fixture f;
     struct ilora_params *fresh = NULL;
     (void)state;
-    lm_fixture_open_gate(&f, ILORA_GATE_RESNET, 4, ILORA_HEAD_ITEM, false);
+    lm_fixture_open_gate(&f, ILORA_GATE_RESNET, 4, ILORA_HEAD_ITEM, true);
     ASSERT_OK(
         ilora_params_new(f.be, base_model_description(f.base), &f.shape, 9, false, &fresh, &err),
         err);
@@ -258,9 +258,12 @@ static void the_resnet_gate_starts_as_pytorch_starts_its_layers(void **state) {
         {"gate.layer3.0.conv1.weight", -0.1021f, 0.1021f, true}, /* 1/sqrt(96) */
         {"gate.fc.weight", -0.125f, 0.125f, true},               /* 1/sqrt(64) */
         {"gate.fc.bias", -0.125f, 0.125f, false},                /* of fc's inputs too */
-        {"gate.layer2.1.bn1.weight", 1.0f, 1.0f, true},          /* gain */
-        {"gate.layer2.1.bn1.bias", 0.0f, 0.0f, true},            /* shift */
-        {"gate.layer1.2.bn2.running_mean", 0.0f, 0.0f, true},    /* nothing seen */
+        {"projector.0.weight", -0.3536f, 0.3536f, true},         /* 1/sqrt(8) */
+        {"projector.0.bias", -0.3536f, 0.3536f, false},
+        {"projector.2.bias", -0.2887f, 0.2887f, false},       /* 1/sqrt(12) */
+        {"gate.layer2.1.bn1.weight", 1.0f, 1.0f, true},       /* gain */
+        {"gate.layer2.1.bn1.bias", 0.0f, 0.0f, true},         /* shift */
+        {"gate.layer1.2.bn2.running_mean", 0.0f, 0.0f, true}, /* nothing seen */
         {"gate.layer1.2.bn2.running_var", 1.0f, 1.0f, true},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -561,7 +564,7 @@ int main(void) {
         cmocka_unit_test(a_one_hot_gate_is_lora_of_rank_R_over_K),
         cmocka_unit_test(scores_do_not_depend_on_batch_mates_whatever_the_gate),
         cmocka_unit_test(running_statistics_follow_the_steps_and_nothing_else_touches_them),
-        cmocka_unit_test(the_resnet_gate_starts_as_pytorch_starts_its_layers),
+        cmocka_unit_test(gate_and_projector_start_as_pytorch_starts_its_layers),
         cmocka_unit_test(batchnorm_sees_as_many_samples_as_gate_batch_says),
         cmocka_unit_test(scoring_between_micro_batches_does_not_disturb_the_step),
         cmocka_unit_test(l2_acts_on_its_group_alone),
