@@ -88,9 +88,15 @@ static enum status save(struct run *run, const char *folder, struct error *err) 
 static enum status run_adapter(struct run *run, char **argv, const char *save_to,
                                struct error *err) {
     struct peft_adapter *adapter = NULL;
-    run->shape = (struct ilora_shape){.R = atoi(argv[4]),
-                                      .K = atoi(argv[5]),
-                                      .alpha = (float)atof(argv[6]),
+    int64_t R = 0, K = 0;
+    double alpha = 0.0;
+    if (!span_integer(span_of(argv[4]), &R) || !span_integer(span_of(argv[5]), &K) ||
+        !span_real(span_of(argv[6]), &alpha)) {
+        return error_set(err, STATUS_CONFIG, "expected numbers RANK EXPERTS ALPHA");
+    }
+    run->shape = (struct ilora_shape){.R = (int)R,
+                                      .K = (int)K,
+                                      .alpha = (float)alpha,
                                       .gate_floor = 0.05f,
                                       .E = 64,
                                       .head = ILORA_HEAD_TITLE};
@@ -155,9 +161,13 @@ static enum status run_version(struct run *run, char **argv, struct error *err) 
     int count = 0;
     struct version_gate *gate = NULL;
     for (char *at = argv[4]; !uniform && at != NULL && count < HISTORY_MAX; count++) {
-        history[count] = (uint32_t)atoi(at);
-        at = strchr(at, ',');
-        if (at != NULL) { at++; }
+        size_t size = strcspn(at, ",");
+        int64_t item = 0;
+        if (!span_integer(span_make(at, size), &item)) {
+            return error_set(err, STATUS_CONFIG, "expected item numbers: '%s'", argv[4]);
+        }
+        history[count] = (uint32_t)item;
+        at = at[size] == ',' ? at + size + 1 : NULL;
     }
     enum status status = version_gate_open(argv[3], &gate, err);
     if (status == STATUS_OK) { status = read_shape(run, argv[3], version_gate_width(gate), err); }
