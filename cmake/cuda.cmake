@@ -9,7 +9,8 @@ set(ILORA_CUDA_ROOT "" CACHE PATH "CUDA toolkit; empty: ops/cuda-toolkit.sh find
 set(ILORA_CUDA_CODE "sm_80,sm_86,sm_89,sm_90,compute_80" CACHE STRING "what nvcc assembles for")
 
 set(ILORA_CUDA_ROOMS
-  activation backend cublas elementwise gate move norm pool rotary rows stage table)
+  activation attention attention_backward backend cublas elementwise gate library linear loss move
+  norm optim pool product rotary rows stage table)
 file(GLOB ILORA_CUDA_HEADERS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/cuda/*.h)
 
 # The executor needs a C++ compiler; without one its tests are not built, and ctest says so.

@@ -17,11 +17,30 @@
 #ifdef __CUDACC__
 #include <cublasLt.h>
 
+#define CUBLAS_PLANS 1024 /* shapes whose algorithm is kept; a newer one takes an older's place */
+
+/* What the choice of an algorithm depends on. No padding: compared as bytes. */
+struct plan_key {
+    int32_t m, n, k, a_line, b_line, c_line;
+    uint32_t flags; /* of p: a_turned 1, b_turned 2, b_bf16 4, beta 8 */
+    uint32_t align; /* of a, b and c, a byte each */
+};
+static_assert(sizeof(struct plan_key) == 32, "no padding");
+
+enum plan_state { PLAN_FREE, PLAN_READY, PLAN_NONE /* the library has none */ };
+
+struct plan {
+    struct plan_key key;
+    enum plan_state state;
+    cublasLtMatmulAlgo_t algorithm;
+};
+
 /* The functions in use; a pointer each, never NULL once opened. */
 struct cublas {
     void *library; /* owns: from dlopen */
     cublasLtHandle_t handle;
     size_t version;
+    struct plan plan[CUBLAS_PLANS]; /* by hash of the key (library.cu) */
     size_t (*get_version)(void);
     cublasStatus_t (*create)(cublasLtHandle_t *handle);
     cublasStatus_t (*destroy)(cublasLtHandle_t handle);

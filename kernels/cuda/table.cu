@@ -11,4 +11,10 @@ void cuda_table(struct backend_ops *ops) {
     cuda_elementwise_install(ops);
     cuda_rows_install(ops);
     cuda_gate_install(ops);
+    cuda_attention_install(ops);
+    cuda_attention_backward_install(ops);
+    cuda_loss_install(ops);
+    cuda_optim_install(ops);
+    cuda_product_install(ops);
+    cuda_linear_install(ops);
 }
