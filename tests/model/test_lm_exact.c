@@ -290,12 +290,14 @@ static float *values_after(int gate_batch, int rows, void (*beat)(void *), struc
     struct lm_step how = exact_step;
     lm_fixture_open_gate(f, ILORA_GATE_RESNET, 4, ILORA_HEAD_ITEM, true);
     struct language_model *lm = lm_fixture_model(f, rows, true);
-    void *context[2] = {f, lm};
+    float before[SCORES];
+    void *context[3] = {f, lm, before};
     how.gate_batch = gate_batch;
     how.dropout = beat != NULL ? 0.2f : 0.0f;
     how.dropout_seed = 5;
     for (; how.step <= 2; how.step++) {
         struct lm_step_stats stats;
+        score(f, lm, f->samples, LM_SAMPLES, before);
         ASSERT_OK(language_model_train(lm, f->params, NULL, f->samples, LM_SAMPLES, &how, beat,
                                        context, &stats, &err),
                   err);
@@ -331,7 +333,8 @@ static void score_between(void *context) {
     void **both = context;
     float scores[SCORES];
     struct lm_fixture *f = both[0];
-    score(f, both[1], f->samples + 1, LM_SAMPLES - 1, scores);
+    score(f, both[1], f->samples, LM_SAMPLES, scores);
+    assert_memory_equal(scores, both[2], sizeof scores); /* parameters move at the end of a step */
 }
 
 static void scoring_between_micro_batches_does_not_disturb_the_step(void **state) {
