@@ -3,7 +3,7 @@
 """Compares token ids with Hugging Face `tokenizers` on many strings, for each kind of tokenizer.
 
 usage: tokenizer_compare.py PROGRAM FOLDER [--strings N] [--smollm2 FILE.gguf] [--vocab FOLDER]
-                            [--kinds NAME ..] [--titles FILE ..]
+                            [--kinds NAME ..] [--titles FILE ..] [--again]
 
 PROGRAM is tests/model/tokenizer_ids of a build; FOLDER takes the texts and the tokenizer.json
 files (tokenizer_kinds.py says which). Texts: tokenizer_texts.py, seeded, and titles (tab-separated
@@ -48,6 +48,18 @@ def write_records(path, count, titles):
             file.write(b"".join(struct.pack("=I", len(one)) + one for one in data))
 
 
+def read_chunks(path):
+    texts = []
+    with open(path, "rb", buffering=1 << 20) as file:
+        while head := file.read(4):
+            texts.append(file.read(struct.unpack("=I", head)[0]).decode())
+            if len(texts) == CHUNK:
+                yield texts
+                texts = []
+    if texts:
+        yield texts
+
+
 class OurIds:
     """The program's answers, read as they come."""
 
@@ -82,7 +94,7 @@ def show(name, source, text, wanted, found):
           f"{found[at:at + 6].tolist()}, expected {wanted[at:at + 6].tolist()}")
 
 
-def compare(asked, name, path, origin, gguf, titles, records):
+def compare(asked, name, path, origin, gguf, records):
     began = time.time()
     reference = Tokenizer.from_file(path)
     added = np.array(sorted(reference.get_added_tokens_decoder()), np.int32)
@@ -90,7 +102,7 @@ def compare(asked, name, path, origin, gguf, titles, records):
     ours = [OurIds(asked.program, source, records) for source in sources]
     strings = tokens = special = 0
     differing = [0] * len(sources)
-    for texts in chunks(asked.strings, titles):
+    for texts in read_chunks(records):
         encoded = [e.ids for e in reference.encode_batch_fast(texts, add_special_tokens=False)]
         flat = np.fromiter(chain.from_iterable(encoded), np.int32)
         ends = np.cumsum([len(ids) for ids in encoded])
@@ -125,15 +137,17 @@ def main():
     parser.add_argument("--smollm2")
     parser.add_argument("--vocab")
     parser.add_argument("--kinds", nargs="*")
+    parser.add_argument("--again", action="store_true", help="with the texts already in FOLDER")
     parser.add_argument("--titles", nargs="*", default=[])
     asked = parser.parse_args()
     titles = read_titles(asked.titles)
     records = os.path.join(asked.folder, "texts.bin")
-    write_records(records, asked.strings, titles)
+    if not asked.again:
+        write_records(records, asked.strings, titles)
     failed = 0
     for name, path, origin, gguf in write_kinds(asked.folder, asked.smollm2, asked.vocab):
         if not asked.kinds or name in asked.kinds:
-            failed += compare(asked, name, path, origin, gguf, titles, records)
+            failed += compare(asked, name, path, origin, gguf, records)
     return 1 if failed else 0
 
 
