@@ -13,6 +13,7 @@
 #
 # ILORA_BUILD   build folder (default build/)      ILORA_CACHE   downloads (default ~/.cache/ilorad)
 # ILORA_JOBS    compilers at once (default: cores) ILORA_PYTHON with protobuf, confluent-kafka
+# ILORA_STRINGS texts each tokenizer is compared on by --reference (default 20000)
 # Runs on Debian 12 as root or with sudo; a skipped test says which part it missed.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -110,23 +111,63 @@ smollm2() { # prints the path of the real base model, fetched once
     printf '%s\n' "$file"
 }
 
+# Published vocabularies, fetched once: llama.cpp's from the source package of llama-cpp-python,
+# Mistral's from mistral-common. Without them tokenizer_compare.py trains vocabularies.
+vocabularies() {
+    local folder=$cache/vocabularies
+    if [ ! -e "$folder/complete" ]; then
+        mkdir -p "$folder"
+        if ! { "$1/bin/pip" download -q --no-deps --no-binary llama-cpp-python -d "$folder" \
+            llama-cpp-python==0.3.16 &&
+            "$1/bin/pip" download -q --no-deps -d "$folder" mistral-common &&
+            tar xzf "$folder"/llama_cpp_python-*.tar.gz -C "$folder" --strip-components=4 \
+                --wildcards '*/models/ggml-vocab-*.gguf' &&
+            "$1/bin/python" -m zipfile -e "$folder"/mistral_common-*.whl "$folder" &&
+            cp "$folder"/mistral_common/data/*.model.v[13] "$folder" &&
+            touch "$folder/complete"; } >&2; then
+            say "no published vocabularies; tokenizers get trained ones" >&2
+        fi
+    fi
+    printf '%s\n' "$folder"
+}
+
+# Each comparison runs, also behind one that failed; 1 when any did.
 run_reference() {
-    local venv=$cache/venv-reference work=$build/reference model
-    make_venv "$venv" torch transformers peft tokenizers safetensors gguf numpy || return 1
-    mkdir -p "$work"
-    "$venv/bin/python" tests/reference/tokenizer_make_golden.py --check || return 1
-    "$tree/tests/model/lm_dump" builtin:tiny:3 "$work/tiny.bin" || return 1
-    "$venv/bin/python" tests/reference/lm_make_reference.py "$work/tiny.bin" "$work" || return 1
-    "$tree/tests/model/lm_dump" builtin:small:5 "$work/small.bin" || return 1
-    "$venv/bin/python" tests/reference/decode_make_golden.py "$work/tiny.bin" "$work/small.bin" \
-        tests/reference/decode_builtin.bin --check || return 1
-    "$venv/bin/python" tests/reference/decode_architectures.py "$tree/tests/model/decode_ids" \
-        "$work" || return 1
+    local venv=$cache/venv-reference work=$build/reference tools=$tree/tests/model bad=0 model
+    local here=tests/reference python=$cache/venv-reference/bin/python
+    make_venv "$venv" torch transformers peft tokenizers safetensors gguf numpy sentencepiece ||
+        return 1
+    mkdir -p "$work/families" "$work/tokenizers"
+    compare() { say "$1"; shift; "$@" || { say "it failed: $*"; bad=1; }; }
     model=$(smollm2 "$venv") || return 1
-    "$venv/bin/python" tests/reference/lm_smollm2_logits.py "$tree/tests/model/lm_logits" "$model" \
-        "$work" f32 || return 1
-    "$venv/bin/python" tests/reference/decode_smollm2.py "$tree/tests/model/decode_ids" "$model" \
-        "$work" || return 1
+    "$tools/lm_dump" builtin:tiny:3 "$work/tiny.bin" || return 1
+    "$tools/lm_dump" builtin:small:5 "$work/small.bin" || return 1
+
+    compare "golden tokenizers" "$python" $here/tokenizer_make_golden.py --check
+    compare "mathematics in PyTorch" "$python" $here/lm_make_reference.py "$work/tiny.bin" "$work"
+    compare "every family" "$python" $here/families.py "$tools/family_run" "$work/families"
+    compare "flags, finite differences" "$python" $here/lm_architectures.py "$tools/lm_logits" \
+        "$tools/test_lm_gradients" "$work"
+    compare "SmolLM2's logits" "$python" $here/lm_smollm2_logits.py "$tools/lm_logits" "$model" \
+        "$work" f32
+    compare "character classes" "$python" $here/unicode_classes.py "$tools/tokenizer_ids" "$work"
+    compare "normal forms" "$python" $here/unicode_forms.py "$tools/tokenizer_ids" "$work"
+    compare "token ids" "$python" $here/tokenizer_compare.py "$tools/tokenizer_ids" \
+        "$work/tokenizers" --strings "${ILORA_STRINGS:-20000}" --smollm2 "$model" \
+        --vocab "$(vocabularies "$venv")"
+    compare "golden gates" "$python" $here/gate_make_golden.py "$work/tiny.bin" \
+        $here/lm_tiny_k4.bin "$work"
+    compare "golden decoding" "$python" $here/decode_make_golden.py "$work/tiny.bin" \
+        "$work/small.bin" $here/decode_builtin.bin --check
+    compare "decoding of families" "$python" $here/decode_architectures.py "$tools/decode_ids" \
+        "$work"
+    compare "decoding of SmolLM2" "$python" $here/decode_smollm2.py "$tools/decode_ids" "$model" \
+        "$work"
+    compare "golden adapters" "$python" $here/peft_make_golden.py "$tools/lm_dump" "$work" \
+        $here --check
+    compare "round trips with PEFT" "$python" $here/peft_round_trip.py "$tree" "$model" \
+        "$work/peft"
+    return "$bad"
 }
 
 began=$(date +%s)
