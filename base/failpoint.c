@@ -23,13 +23,20 @@
 #define FAILPOINT_PLANS_MAX 8
 #define FAILPOINT_PATH_MAX  512
 
-enum failpoint_action { FAILPOINT_KILL, FAILPOINT_ERROR, FAILPOINT_DELAY, FAILPOINT_STOP };
+enum failpoint_action {
+    FAILPOINT_KILL,
+    FAILPOINT_ERROR,
+    FAILPOINT_DELAY,
+    FAILPOINT_STOP,
+    FAILPOINT_CRASH
+};
+#define FAILPOINT_ACTION_COUNT 5
 
 struct failpoint_plan {
     enum failpoint point;
     enum failpoint_action action;
     long nth;
-    long delay_ms;
+    long argument; /* milliseconds of a delay, value of a crash */
 };
 
 atomic_bool failpoint_armed;
@@ -90,20 +97,21 @@ static bool failpoint_number(const char **at, long *ret_number) {
 
 /* "kill", "error@3", "delay:200@2". */
 static bool failpoint_read_action(const char *text, struct failpoint_plan *plan) {
-    static const char *const words[] = {"kill", "error", "delay", "stop"};
+    static const char *const words[] = {"kill", "error", "delay", "stop", "crash"};
     int action = 0;
     size_t size = strcspn(text, ":@");
-    while (action < 4 && (strlen(words[action]) != size || strncmp(words[action], text, size))) {
+    while (action < FAILPOINT_ACTION_COUNT &&
+           (strlen(words[action]) != size || strncmp(words[action], text, size))) {
         action++;
     }
-    if (action == 4) { return false; }
+    if (action == FAILPOINT_ACTION_COUNT) { return false; }
     plan->action = (enum failpoint_action)action;
     plan->nth = 1;
     const char *at = text + size;
-    if (plan->action == FAILPOINT_DELAY) {
+    if (plan->action == FAILPOINT_DELAY || plan->action == FAILPOINT_CRASH) {
         if (*at != ':') { return false; }
         at++;
-        if (!failpoint_number(&at, &plan->delay_ms)) { return false; }
+        if (!failpoint_number(&at, &plan->argument)) { return false; }
     }
     if (*at == '@') {
         at++;
@@ -181,15 +189,22 @@ static void failpoint_kill(void) {
 }
 
 enum status failpoint_reach(enum failpoint point, struct error *err) {
+    return failpoint_reach_value(point, -1, err);
+}
+
+enum status failpoint_reach_value(enum failpoint point, int64_t value, struct error *err) {
     assert((int)point >= 0 && point < FAILPOINT_COUNT);
     long pass = atomic_fetch_add(&failpoint_passes[point], 1) + 1;
     for (int i = 0; i < failpoint_plan_count; i++) {
         const struct failpoint_plan *plan = &failpoint_plans[i];
-        if (plan->point != point || plan->nth != pass) { continue; }
+        if (plan->point != point) { continue; }
+        bool due = plan->action == FAILPOINT_CRASH ? plan->argument == value : plan->nth == pass;
+        if (!due) { continue; }
         switch (plan->action) {
         case FAILPOINT_KILL: failpoint_kill(); break;
-        case FAILPOINT_DELAY: clock_sleep_us(plan->delay_ms * 1000); break;
+        case FAILPOINT_DELAY: clock_sleep_us(plan->argument * 1000); break;
         case FAILPOINT_STOP: (void)kill(getpid(), SIGSTOP); break;
+        case FAILPOINT_CRASH: (void)raise(SIGSEGV); break;
         case FAILPOINT_ERROR:
             if (err == NULL) { failpoint_kill(); }
             return error_set(err, STATUS_IO, "failpoint %s", failpoint_names[point]);

@@ -55,6 +55,7 @@ struct core {
     struct poll_thread *poll;
     struct engine *engine;
     struct commit_doors doors;
+    struct crash_list crashes; /* of earlier lives */
     struct core_metrics metrics;
 
     struct learner_delivery held[CORE_VERSIONS_MAX]; /* delivered or loaded, by number */

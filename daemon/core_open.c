@@ -122,6 +122,7 @@ enum status core_open_state(struct core *core, struct error *err) {
     if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_start_locked, err); }
     if (status == STATUS_OK) { status = take_owner(core, err); }
     if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_start_owned, err); }
+    if (status == STATUS_OK) { status = crash_list_load(core->path, &core->crashes, err); }
     if (status != STATUS_OK) { return status; }
 
     char path[FILE_PATH_BYTES_MAX];

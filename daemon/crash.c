@@ -9,15 +9,62 @@
  * Thread: whoever crashes. */
 #include "daemon/crash.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <execinfo.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
-#define FRAMES_MAX 64
+#include "base/bytes.h"
+#include "base/file.h"
+
+#define FRAMES_MAX       64
+#define CRASH_FILE_BYTES 65536u
+#define CRASH_LINE_BYTES 64
+
+/* What the crashing thread was folding; only the core's thread ever is. */
+static _Thread_local struct {
+    volatile sig_atomic_t active;
+    int topic;
+    int32_t partition;
+    int64_t offset;
+} crash_record;
+
+static volatile sig_atomic_t crash_fd = -1; /* <state>/crashes, for the handler */
+
+/* ---- the handler ---- */
+
+/* Decimal digits of a number >= 0; the place behind them. */
+static char *crash_digits(char *at, int64_t number) {
+    char digits[20];
+    int count = 0;
+    do {
+        digits[count++] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    while (count > 0) {
+        *at++ = digits[--count];
+    }
+    return at;
+}
+
+/* Safe in a signal: one write of a line made by hand. */
+static void crash_note_record(void) {
+    if (!crash_record.active || crash_fd < 0) { return; }
+    char line[CRASH_LINE_BYTES];
+    char *at = crash_digits(line, crash_record.topic);
+    *at++ = ' ';
+    at = crash_digits(at, crash_record.partition);
+    *at++ = ' ';
+    at = crash_digits(at, crash_record.offset);
+    *at++ = '\n';
+    (void)!write((int)crash_fd, line, (size_t)(at - line)); /* nobody is left to be told */
+}
 
 static void on_crash(int number) {
+    crash_note_record();
     static const char words[] = "ilorad: crashed; addresses for addr2line:\n";
     void *frames[FRAMES_MAX];
     (void)!write(STDERR_FILENO, words, sizeof words - 1); /* nobody is left to be told */
@@ -43,5 +90,93 @@ enum status crash_handler_install(struct error *err) {
             return error_errno(err, errno, "crash handler");
         }
     }
+    return STATUS_OK;
+}
+
+/* ---- records to blame ---- */
+
+void crash_folding(int topic, int32_t partition, int64_t offset) {
+    crash_record.topic = topic;
+    crash_record.partition = partition;
+    crash_record.offset = offset;
+    crash_record.active = 1;
+}
+
+void crash_folded(void) {
+    crash_record.active = 0;
+}
+
+static struct crash_place *crash_find(struct crash_list *list, int topic, int32_t partition,
+                                      int64_t offset) {
+    for (int i = 0; i < list->count; i++) {
+        struct crash_place *place = &list->places[i];
+        if (place->offset == offset && place->partition == partition && place->topic == topic) {
+            return place;
+        }
+    }
+    return NULL;
+}
+
+int crash_count(const struct crash_list *list, int topic, int32_t partition, int64_t offset) {
+    if (list == NULL || list->count == 0) { return 0; }
+    for (int i = 0; i < list->count; i++) {
+        const struct crash_place *place = &list->places[i];
+        if (place->offset == offset && place->partition == partition && place->topic == topic) {
+            return place->count;
+        }
+    }
+    return 0;
+}
+
+/* The next number of a line, up to a separator; false: there is none. */
+static bool crash_read_number(struct span *line, char separator, int64_t *ret_number) {
+    size_t size = 0;
+    while (size < line->size && line->data[size] != (uint8_t)separator) {
+        size++;
+    }
+    if (size == line->size) { return false; }
+    if (!span_integer(span_make(line->data, size), ret_number)) { return false; }
+    *line = span_make(line->data + size + 1, line->size - size - 1);
+    return true;
+}
+
+/* Counts the lines; one that a power loss cut is the last and is left out. */
+static void crash_read_lines(struct span text, struct crash_list *list) {
+    int64_t topic = 0, partition = 0, offset = 0;
+    while (crash_read_number(&text, ' ', &topic) && crash_read_number(&text, ' ', &partition) &&
+           crash_read_number(&text, '\n', &offset)) {
+        struct crash_place *place = crash_find(list, (int)topic, (int32_t)partition, offset);
+        if (place != NULL) {
+            place->count++;
+        } else if (list->count < CRASH_PLACE_MAX) {
+            list->places[list->count++] =
+                (struct crash_place){(int)topic, (int32_t)partition, offset, 1};
+        }
+    }
+}
+
+enum status crash_list_load(const char *folder, struct crash_list *ret_list, struct error *err) {
+    char path[FILE_PATH_BYTES_MAX];
+    enum status status = path_join(path, folder, "crashes", err);
+    if (status != STATUS_OK) { return status; }
+    struct buffer text = {0};
+    status = file_read(path, CRASH_FILE_BYTES, &text, err);
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND) { return status; }
+    memset(ret_list, 0, sizeof *ret_list);
+    crash_read_lines(buffer_span(&text), ret_list);
+    buffer_free(&text);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    if (fd < 0) { return error_errno(err, errno, "opening '%s'", path); }
+    if (crash_fd >= 0) { (void)close((int)crash_fd); } /* an earlier shard's of this process */
+    crash_fd = fd;
+    return STATUS_OK;
+}
+
+enum status crash_list_clear(const char *folder, struct crash_list *list, struct error *err) {
+    char path[FILE_PATH_BYTES_MAX];
+    enum status status = path_join(path, folder, "crashes", err);
+    if (status != STATUS_OK) { return status; }
+    if (truncate(path, 0) != 0) { return error_errno(err, errno, "emptying '%s'", path); }
+    memset(list, 0, sizeof *list);
     return STATUS_OK;
 }

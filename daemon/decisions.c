@@ -168,6 +168,8 @@ static void fill_decisions(struct engine *engine, const struct engine_close *how
     decisions->announced_count = engine->epoch.announced_count;
     decisions->forgotten = engine->epoch.forgotten;
     decisions->forgotten_count = engine->epoch.forgotten_count;
+    decisions->crashed = engine->epoch.crashed;
+    decisions->crashed_count = engine->epoch.crashed_count;
 }
 
 /* ---- digests and the chain ---- */

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "base/memory.h"
 #include "daemon/engine_parts.h"
 
@@ -358,6 +359,35 @@ static enum status dead_record(struct engine *engine, const struct stream_record
     return publish_dead_letter(engine, record, reason, message, err);
 }
 
+/* True when the record is to be given up: live because it has crashed the daemon too often, in a
+ * refold because the ledger says that it was. */
+static bool is_given_up(const struct engine *engine, const struct stream_record *record) {
+    if (engine->follow == NULL) {
+        return crash_count(engine->doors.crashes, record->topic, record->partition,
+                           record->offset) >= CRASHES_MAX;
+    }
+    struct span topic = span_of(engine_topic_name(engine, (int)record->topic));
+    const struct epoch_decisions *recorded = &engine->follow->decisions;
+    for (int i = 0; i < recorded->crashed_count; i++) {
+        const struct position_record *crashed = &recorded->crashed[i];
+        if (crashed->offset == record->offset && crashed->partition == record->partition &&
+            span_equal(crashed->topic, topic)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum status give_up(struct engine *engine, const struct stream_record *record,
+                           struct error *err) {
+    struct epoch *epoch = &engine->epoch;
+    assert(epoch->crashed_count < EPOCH_CRASHED_MAX); /* epoch_is_full */
+    epoch->crashed[epoch->crashed_count++] = (struct position_record){
+        span_of(engine_topic_name(engine, (int)record->topic)), record->partition, record->offset};
+    (void)error_set(err, STATUS_MALFORMED, "folding it crashed the daemon %d times", CRASHES_MAX);
+    return dead_record(engine, record, "crash", err);
+}
+
 static enum status feed_decoded(struct engine *engine, const struct stream_record *record,
                                 struct error *err) {
     struct event event;
@@ -398,7 +428,14 @@ enum status engine_feed(struct engine *engine, const struct stream_record *recor
     enum status status = epoch_run_extend(&engine->epoch, record, err);
     if (status != STATUS_OK) { return status; }
     if (engine->group.events == 0) { decide_strict_version(engine); }
-    status = feed_decoded(engine, record, err);
+    if (is_given_up(engine, record)) {
+        status = give_up(engine, record, err);
+    } else {
+        crash_folding(record->topic, record->partition, record->offset);
+        status = failpoint_pass_value(FAILPOINT_record_folding, record->offset, err);
+        if (status == STATUS_OK) { status = feed_decoded(engine, record, err); }
+        crash_folded();
+    }
     if (status != STATUS_OK) {
         return error_wrap(err, "record %s/%d/%lld", engine_topic_name(engine, (int)record->topic),
                           (int)record->partition, (long long)record->offset);

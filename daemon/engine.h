@@ -22,6 +22,7 @@
 #include "base/status.h"
 #include "base/stream.h"
 #include "daemon/core_state.h"
+#include "daemon/crash.h"
 #include "daemon/epoch.h"
 #include "daemon/settings.h"
 #include "model/fast_model.h"
@@ -39,6 +40,7 @@ struct engine_doors {
     struct catalogue *catalogue;
     struct inbound *inbound;
     struct ranker *ranker;
+    const struct crash_list *crashes; /* records to give up; NULL = none */
     void *context;
     /* The version with this number, one reference for the caller; NULL: not held (the group is then
      * folded without scoring). Strict mode may wait inside. */

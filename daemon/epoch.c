@@ -50,6 +50,7 @@ void epoch_reset(struct epoch *epoch, uint64_t seq_lo) {
     epoch->seq_lo = seq_lo;
     epoch->announced_count = 0;
     epoch->forgotten_count = 0;
+    epoch->crashed_count = 0;
 }
 
 uint32_t epoch_record_crc(const struct stream_record *record) {
@@ -89,7 +90,8 @@ enum status epoch_group_add(struct epoch *epoch, const struct epoch_group *group
 }
 
 bool epoch_is_full(const struct epoch *epoch) {
-    return epoch->run_count > EPOCH_RUNS_MAX / 2 || epoch->group_count > EPOCH_GROUPS_MAX / 2;
+    return epoch->run_count > EPOCH_RUNS_MAX / 2 || epoch->group_count > EPOCH_GROUPS_MAX / 2 ||
+           epoch->crashed_count == EPOCH_CRASHED_MAX;
 }
 
 static enum status output_room(struct epoch *epoch, struct error *err) {

@@ -25,6 +25,7 @@
 #define EPOCH_GROUPS_MAX    8192
 #define EPOCH_ANNOUNCED_MAX 64
 #define EPOCH_FORGOTTEN_MAX 64
+#define EPOCH_CRASHED_MAX   64
 
 struct epoch_output {
     enum stream_topic topic;
@@ -53,6 +54,8 @@ struct epoch {
     int announced_count;
     uint64_t forgotten[EPOCH_FORGOTTEN_MAX];
     int forgotten_count;
+    struct position_record crashed[EPOCH_CRASHED_MAX]; /* given up; topics are settings' */
+    int crashed_count;
 };
 
 MUST_CHECK enum status epoch_init(struct epoch *epoch, struct error *err);

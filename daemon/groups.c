@@ -257,6 +257,7 @@ static enum status fold_unscored(struct engine *engine, struct error *err) {
 
 enum status group_close(struct engine *engine, struct error *err) {
     if (engine->group.events == 0) { return STATUS_OK; }
+    crash_folded(); /* a crash in here is not the doing of the record that ends the group */
     engine_take_version(engine, engine->state.in_force);
     struct epoch_group cut;
     decide_users(engine, &cut);

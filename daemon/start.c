@@ -289,6 +289,7 @@ static enum status make_engine(struct start *start, struct error *err) {
                                  .catalogue = core->catalogue,
                                  .inbound = core->inbound,
                                  .ranker = core->ranker,
+                                 .crashes = &core->crashes,
                                  .context = core,
                                  .version = core_version_door,
                                  .score = core->identity.has_lm ? core_score_door : NULL};
@@ -406,6 +407,21 @@ static enum status refold(struct start *start, struct error *err) {
     return STATUS_OK;
 }
 
+/* Crashes of records that are consumed by now are forgotten. */
+static enum status clear_crashes(struct start *start, struct error *err) {
+    struct crash_list *crashes = &start->core->crashes;
+    if (crashes->count == 0) { return STATUS_OK; }
+    for (int i = 0; i < crashes->count; i++) {
+        const struct crash_place *place = &crashes->places[i];
+        for (int j = 0; j < start->state.position_count; j++) {
+            const struct stream_position *p = &start->state.positions[j];
+            bool same = (int)p->topic == place->topic && p->partition == place->partition;
+            if (same && p->next <= place->offset) { return STATUS_OK; }
+        }
+    }
+    return crash_list_clear(start->core->path, crashes, err);
+}
+
 /* ---- the claim ---- */
 
 /* The version in force must be held before anything is scored. */
@@ -483,6 +499,7 @@ static enum status run(struct start *start, struct error *err) {
         if (status != STATUS_OK) { return status; }
     }
     status = check_positions(start, err);
+    if (status == STATUS_OK) { status = clear_crashes(start, err); }
     if (status == STATUS_OK) { status = hold_version_in_force(start, err); }
     if (status == STATUS_OK) { status = failpoint_pass(FAILPOINT_start_version_held, err); }
     if (status == STATUS_OK) { status = compare_settings(start, err); }

@@ -61,6 +61,14 @@ static void put_version(struct wire *w, const struct epoch_version *version) {
     wire_end(w, mark);
 }
 
+static void put_position(struct wire *w, uint32_t field, const struct position_record *position) {
+    size_t mark = wire_begin(w, field);
+    wire_bytes(w, 1, position->topic);
+    wire_int(w, 2, position->partition);
+    wire_int(w, 3, position->offset);
+    wire_end(w, mark);
+}
+
 static void put_decisions(struct wire *w, const struct epoch_decisions *decisions) {
     size_t mark = wire_begin(w, 14);
     wire_bool(w, 1, decisions->batch_cut);
@@ -81,6 +89,9 @@ static void put_decisions(struct wire *w, const struct epoch_decisions *decision
         wire_element(w, 11, span_make(bytes, sizeof bytes));
     }
     wire_bool(w, 12, decisions->claim);
+    for (int i = 0; i < decisions->crashed_count; i++) {
+        put_position(w, 13, &decisions->crashed[i]);
+    }
     wire_end(w, mark);
 }
 
@@ -88,14 +99,6 @@ static void put_setting(struct wire *w, const struct epoch_setting *setting) {
     size_t mark = wire_begin(w, 18);
     wire_bytes(w, 1, setting->key);
     wire_bytes(w, 2, setting->value);
-    wire_end(w, mark);
-}
-
-static void put_start(struct wire *w, const struct position_record *position) {
-    size_t mark = wire_begin(w, 19);
-    wire_bytes(w, 1, position->topic);
-    wire_int(w, 2, position->partition);
-    wire_int(w, 3, position->offset);
     wire_end(w, mark);
 }
 
@@ -139,7 +142,7 @@ enum status outbound_epoch(const struct epoch_record *record, struct buffer *out
         put_setting(&w, &record->settings[i]);
     }
     for (int i = 0; i < record->start_count; i++) {
-        put_start(&w, &record->start[i]);
+        put_position(&w, 19, &record->start[i]);
     }
     if (!all_zero(record->base_model_sha256, SHA256_BYTES)) {
         wire_bytes(&w, 20, span_make(record->base_model_sha256, SHA256_BYTES));
@@ -268,6 +271,21 @@ static enum status read_forgotten(const Ilora__V1__Decisions *message, struct ar
     return STATUS_OK;
 }
 
+static enum status read_positions(const char *name, Ilora__V1__Position **positions, size_t count,
+                                  struct arena *arena, struct position_record **ret_list,
+                                  struct error *err) {
+    void *list;
+    enum status status = read_list(name, arena, count, sizeof(struct position_record), &list, err);
+    if (status != STATUS_OK) { return status; }
+    *ret_list = list;
+    for (size_t i = 0; i < count; i++) {
+        const Ilora__V1__Position *position = positions[i];
+        (*ret_list)[i] = (struct position_record){span_of(position->topic), position->partition,
+                                                  position->offset};
+    }
+    return STATUS_OK;
+}
+
 static enum status read_decisions(const Ilora__V1__Decisions *message, struct arena *arena,
                                   struct epoch_decisions *decisions, struct error *err) {
     if (message == NULL) { return error_set(err, STATUS_MALFORMED, "field 'decisions' is absent"); }
@@ -283,8 +301,11 @@ static enum status read_decisions(const Ilora__V1__Decisions *message, struct ar
     decisions->fast_share = message->fast_share;
 
     enum status status = read_announced(message, arena, decisions, err);
+    if (status == STATUS_OK) { status = read_forgotten(message, arena, decisions, err); }
     if (status != STATUS_OK) { return status; }
-    return read_forgotten(message, arena, decisions, err);
+    decisions->crashed_count = (int)message->n_crashed;
+    return read_positions("decisions.crashed", message->crashed, message->n_crashed, arena,
+                          &decisions->crashed, err);
 }
 
 static enum status read_first(const Ilora__V1__EpochRecord *message, struct arena *arena,
@@ -300,16 +321,9 @@ static enum status read_first(const Ilora__V1__EpochRecord *message, struct aren
         record->settings[i].value = span_of(message->settings[i]->value);
     }
 
-    status =
-        read_list("start", arena, message->n_start, sizeof(struct position_record), &list, err);
-    if (status != STATUS_OK) { return status; }
-    record->start = list;
     record->start_count = (int)message->n_start;
-    for (size_t i = 0; i < message->n_start; i++) {
-        const Ilora__V1__Position *start = message->start[i];
-        record->start[i] =
-            (struct position_record){span_of(start->topic), start->partition, start->offset};
-    }
+    status = read_positions("start", message->start, message->n_start, arena, &record->start, err);
+    if (status != STATUS_OK) { return status; }
 
     record->partitions = message->partitions; /* in the arena already */
     record->partition_count = (int)message->n_partitions;

@@ -117,6 +117,8 @@ struct epoch_decisions {
     int announced_count;
     uint64_t *forgotten; /* keyed hashes of user ids */
     int forgotten_count;
+    struct position_record *crashed; /* records given up after three crashes */
+    int crashed_count;
 };
 
 /* The ledger's record. Pointers borrow from the caller (encode) or from the arena (decode). */

@@ -74,6 +74,8 @@ check("announced", [(v.version, v.seq, v.digest, v.rejected) for v in d.announce
       [(8, 900, run_of(1, 32), False), (9, 950, run_of(2, 32), True)])
 check("forgotten", list(d.forgotten), [bytes.fromhex("1122334455667788"),
                                        bytes.fromhex("0100000000000000")])
+check("crashed", [(x.topic, x.partition, x.offset) for x in d.crashed],
+      [("ilorad.events", 3, 120)])
 check("digests", (e.input_digest, e.evaluation_digest, e.base_model_sha256),
       (run_of(4, 32), run_of(5, 32), run_of(6, 32)))
 check("settings", [(x.key, x.value) for x in e.settings],

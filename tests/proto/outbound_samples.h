@@ -97,7 +97,7 @@ static inline struct epoch_record sample_epoch(void) {
     static struct epoch_version announced[2];
     static uint64_t forgotten[2] = {UINT64_C(0x8877665544332211), 1};
     static struct epoch_setting settings[2];
-    static struct position_record start[1];
+    static struct position_record start[1], crashed[1];
     static uint32_t partitions[3] = {4, 300, 1};
     announced[0] = (struct epoch_version){.version = 8, .seq = 900};
     announced[1] = (struct epoch_version){.version = 9, .seq = 950, .rejected = true};
@@ -106,6 +106,7 @@ static inline struct epoch_record sample_epoch(void) {
     settings[0] = (struct epoch_setting){span_of("train.replay"), span_of("0.25")};
     settings[1] = (struct epoch_setting){span_of("events.field.title"), span_make(NULL, 0)};
     start[0] = (struct position_record){span_of("ilorad.events"), 3, 99};
+    crashed[0] = (struct position_record){span_of("ilorad.events"), 3, 120};
     struct epoch_record record = {
         .shard = 6,
         .epoch = 5001,
@@ -133,7 +134,9 @@ static inline struct epoch_record sample_epoch(void) {
                       .announced = announced,
                       .announced_count = 2,
                       .forgotten = forgotten,
-                      .forgotten_count = 2},
+                      .forgotten_count = 2,
+                      .crashed = crashed,
+                      .crashed_count = 1},
         .fold_version = 12,
         .settings = settings,
         .setting_count = 2,

@@ -149,6 +149,10 @@ static void the_ledger_record_reads_back_as_it_was(void **state) {
     assert_int_equal(read.decisions.announced_count, 2);
     assert_true(read.decisions.announced[1].rejected);
     assert_true(read.decisions.forgotten[0] == UINT64_C(0x8877665544332211));
+    assert_int_equal(read.decisions.crashed_count, 1);
+    assert_true(span_equal(read.decisions.crashed[0].topic, span_of("ilorad.events")));
+    assert_int_equal(read.decisions.crashed[0].partition, 3);
+    assert_int_equal(read.decisions.crashed[0].offset, 120);
     assert_int_equal(read.partitions[1], 300);
     assert_int_equal(read.setting_count, 2);
     assert_int_equal(read.settings[1].value.size, 0);
