@@ -246,6 +246,10 @@ MUST_CHECK enum status backend_cpu_new_with(int threads, const char *isa_limit,
  * NO_MEMORY, DEVICE_LOST. Release with ops->free. */
 MUST_CHECK enum status backend_cuda_new(int device, struct backend **ret_backend,
                                         struct error *err);
+/* Bytes of the card's memory that nobody has taken, and all it has. be: of backend_cuda_new.
+ * DEVICE_LOST. */
+MUST_CHECK enum status backend_cuda_memory(struct backend *be, size_t *ret_free, size_t *ret_total,
+                                           struct error *err);
 /* True when bf16 products run on hardware made for them (AVX512-BF16 or AMX), read from the CPU. */
 bool backend_cpu_has_bf16(void);
 

@@ -208,3 +208,15 @@ extern "C" enum status backend_cuda_new(int device, struct backend **ret_backend
     *ret_backend = &cuda->base;
     return STATUS_OK;
 }
+
+extern "C" enum status backend_cuda_memory(struct backend *be, size_t *ret_free, size_t *ret_total,
+                                           struct error *err) {
+    size_t free_bytes = 0, total_bytes = 0;
+
+    cuda_current(cuda_of(be));
+    enum status status = CUDA_TRY(cudaMemGetInfo(&free_bytes, &total_bytes), err);
+    if (status != STATUS_OK) { return status; }
+    *ret_free = free_bytes;
+    *ret_total = total_bytes;
+    return STATUS_OK;
+}
