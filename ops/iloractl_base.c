@@ -12,7 +12,9 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "daemon/model_settings.h"
 #include "ops/base_access.h"
+#include "ops/base_memory.h"
 #include "ops/command.h"
 #include "ops/lines.h"
 
@@ -23,7 +25,9 @@ static const char base_help[] =
     "       iloractl base add PATH\n"
     "\n"
     "info opens a base model (a Hugging Face directory, a .gguf file, builtin:tiny or\n"
-    "builtin:small; default: that of the settings), checks its files and prints what it is.\n"
+    "builtin:small; default: that of the settings), checks its files and prints what it is:\n"
+    "architecture, parameters, memory for scoring and training in f32 and bf16 (with [ilora] and\n"
+    "[train] of the settings), tokenizer and SHA-256; with --json for programs.\n"
     "add does the same, also reads every weight, and prints the line for ilorad.conf.\n"
     "\n"
     "example: iloractl base add /srv/models/SmolLM2-135M-Instruct.Q4_1.gguf\n";
@@ -44,33 +48,116 @@ const struct command command_tokenize = {"tokenize", "texts as token ids", token
 
 /* ---- base ---- */
 
-static void print_description(const struct command_context *context, struct base_access *access,
-                              const char *path, const char *digest) {
-    const struct model_description *d = checkpoint_description(access->checkpoint);
-    double embedding = (double)d->V * d->C;
-    double layer = (double)d->C * (d->H + 2 * d->G) * d->D + (double)d->H * d->D * d->C +
-                   3.0 * (double)d->C * d->F;
-    double parameters = embedding * (d->tied_head ? 1 : 2) + d->L * layer;
-    if (context->json) {
-        (void)printf("{\"path\":\"%s\",\"kind\":\"%s\",\"architecture\":\"%s\",\"layers\":%d,"
-                     "\"width\":%d,\"heads\":%d,\"kv_heads\":%d,\"feed_forward\":%d,"
-                     "\"vocabulary\":%d,\"context\":%d,\"parameters\":%.0f,\"tokenizer\":\"%s\","
-                     "\"tokens\":%d,\"sha256\":\"%s\"}\n",
-                     path, checkpoint_kind(access->checkpoint), d->architecture, d->L, d->C, d->H,
-                     d->G, d->F, d->V, d->context, parameters, tokenizer_kind(access->tokenizer),
-                     tokenizer_size(access->tokenizer), digest);
-        return;
+/* The ways a base model is held: name, precision, with what training keeps. */
+struct memory_mode {
+    const char *name;
+    enum precision precision;
+    bool training;
+};
+static const struct memory_mode memory_modes[] = {
+    {"scoring_f32", PRECISION_F32, false},
+    {"scoring_bf16", PRECISION_BF16, false},
+    {"training_f32", PRECISION_F32, true},
+    {"training_bf16", PRECISION_BF16, true},
+};
+#define MEMORY_MODES (sizeof memory_modes / sizeof memory_modes[0])
+
+/* What one base model is, for both ways of printing. */
+struct base_facts {
+    const char *path;
+    char sha256[SHA256_BYTES * 2 + 1];
+    struct learner_settings learner; /* rank, experts, heads and micro batch in the settings */
+    struct base_memory memory[MEMORY_MODES];
+};
+
+static enum status collect_memory(const struct command_context *context,
+                                  const struct model_description *d, struct base_facts *facts,
+                                  struct error *err) {
+    facts->learner = model_settings_learner(context->settings, 2 * d->C, false);
+    for (size_t i = 0; i < MEMORY_MODES; i++) {
+        enum status status = base_memory_of(
+            d, &facts->learner.ilora, facts->learner.micro_batch_tokens, memory_modes[i].precision,
+            memory_modes[i].training, &facts->memory[i], err);
+        if (status != STATUS_OK) { return status; }
     }
-    (void)printf("%s: %s, architecture %s\n", path, checkpoint_kind(access->checkpoint),
+    return STATUS_OK;
+}
+
+static enum status print_json(const struct base_access *access, const struct base_facts *facts,
+                              struct error *err) {
+    const struct model_description *d = checkpoint_description(access->checkpoint);
+    const struct {
+        const char *name;
+        int64_t value;
+    } numbers[] = {
+        {"layers", d->L},
+        {"width", d->C},
+        {"heads", d->H},
+        {"kv_heads", d->G},
+        {"head_size", d->D},
+        {"feed_forward", d->F},
+        {"vocabulary", d->V},
+        {"context", d->context},
+        {"tokens", tokenizer_size(access->tokenizer)},
+        {"parameters", (int64_t)base_parameters(d)},
+    };
+    struct buffer out = {0};
+    struct json_writer w;
+    json_write_begin(&w, &out);
+    json_write_object(&w, NULL);
+    json_write_string(&w, "path", span_of(facts->path));
+    json_write_string(&w, "kind", span_of(checkpoint_kind(access->checkpoint)));
+    json_write_string(&w, "architecture", span_of(d->architecture));
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        json_write_integer(&w, numbers[i].name, numbers[i].value);
+    }
+    json_write_bool(&w, "tied_head", d->tied_head);
+    json_write_string(&w, "tokenizer", span_of(tokenizer_kind(access->tokenizer)));
+    json_write_string(&w, "sha256", span_of(facts->sha256));
+    json_write_object(&w, "memory");
+    for (size_t i = 0; i < MEMORY_MODES; i++) {
+        const struct base_memory *m = &facts->memory[i];
+        json_write_object(&w, memory_modes[i].name);
+        json_write_integer(&w, "weights", (int64_t)m->weights);
+        json_write_integer(&w, "parameters", (int64_t)m->parameters);
+        json_write_integer(&w, "work", (int64_t)m->work);
+        json_write_object_end(&w);
+    }
+    json_write_object_end(&w);
+    json_write_object_end(&w);
+    enum status status = json_write_end(&w);
+    if (status == STATUS_OK) {
+        print_bytes(buffer_span(&out));
+    } else {
+        status = error_set(err, status, "describing '%s'", facts->path);
+    }
+    buffer_free(&out);
+    return status;
+}
+
+static void print_lines(const struct base_access *access, const struct base_facts *facts) {
+    const struct model_description *d = checkpoint_description(access->checkpoint);
+    const double mib = 1024.0 * 1024.0;
+    (void)printf("%s: %s, architecture %s\n", facts->path, checkpoint_kind(access->checkpoint),
                  d->architecture);
     (void)printf("  %.1f M parameters: %d layers, width %d, %d heads (%d key/value) of %d, "
                  "feed-forward %d\n",
-                 parameters / 1e6, d->L, d->C, d->H, d->G, d->D, d->F);
+                 (double)base_parameters(d) / 1e6, d->L, d->C, d->H, d->G, d->D, d->F);
     (void)printf("  vocabulary %d, context %d, %s head, rope theta %g\n", d->V, d->context,
                  d->tied_head ? "tied" : "own", (double)d->rope_theta);
     (void)printf("  tokenizer: %s, %d tokens\n", tokenizer_kind(access->tokenizer),
                  tokenizer_size(access->tokenizer));
-    (void)printf("  SHA-256 %s\n", digest);
+    (void)printf("  memory in MiB, rank %d, %d experts, micro batch of %d tokens:\n",
+                 facts->learner.ilora.R, facts->learner.ilora.K, facts->learner.micro_batch_tokens);
+    for (size_t i = 0; i < MEMORY_MODES; i++) {
+        const struct base_memory *m = &facts->memory[i];
+        (void)printf("    %-8s %-4s %9.1f = weights %.1f + trained %.1f + work %.1f\n",
+                     memory_modes[i].training ? "training" : "scoring",
+                     memory_modes[i].precision == PRECISION_F32 ? "f32" : "bf16",
+                     (double)(m->weights + m->parameters + m->work) / mib, (double)m->weights / mib,
+                     (double)m->parameters / mib, (double)m->work / mib);
+    }
+    (void)printf("  SHA-256 %s\n", facts->sha256);
 }
 
 static int run_base(const struct command_context *context, int argc, char **argv) {
@@ -94,16 +181,20 @@ static int run_base(const struct command_context *context, int argc, char **argv
     struct error err = {0};
     struct base_access access = {0};
     uint8_t digest[SHA256_BYTES];
-    char text[SHA256_BYTES * 2 + 1];
+    struct base_facts facts = {.path = path};
     enum status status = base_access_open(context->settings, path, &access, &err);
     if (status == STATUS_OK) { status = checkpoint_sha256(access.checkpoint, digest, &err); }
     if (status == STATUS_OK && add) {
         status = base_access_load(&access, context->settings, 0, 64, &err);
     }
     if (status == STATUS_OK) {
-        hex_encode(digest, sizeof digest, text);
-        print_description(context, &access, path, text);
-        if (add && !context->json) {
+        hex_encode(digest, sizeof digest, facts.sha256);
+        status = collect_memory(context, checkpoint_description(access.checkpoint), &facts, &err);
+    }
+    if (status == STATUS_OK && context->json) { status = print_json(&access, &facts, &err); }
+    if (status == STATUS_OK && !context->json) {
+        print_lines(&access, &facts);
+        if (add) {
             (void)printf("all weights were read. In ilorad.conf:\n\n[base_model]\npath = %s\n",
                          path);
         }
