@@ -2,7 +2,7 @@
  *
  * paper_progress.h - how far a long run is and how long it will still take.
  *
- *   terminal   one line redrawn:   lora, seed 1: train  [======>      ]  43 %  1h 12m left  loss ▇▅▂
+ *   terminal   one line redrawn:   lora, seed 1: train  [=====>    ]  43 %  1h 12m left  loss ▇▅▂
  *   otherwise  a plain line every half minute, and one at the end; never a bar
  *
  * The time left is from the work done in this process alone, so that a resumed run is right too.
@@ -36,7 +36,8 @@ MUST_CHECK enum status progress_text(const struct progress *progress, int64_t do
 
 void progress_begin(struct progress *progress, FILE *to, bool terminal, int64_t first,
                     int64_t total, const char *what, ...) PRINTF_LIKE(6, 7);
-/* Says where the work stands, when it is time to; the end is progress_end's to say. loss NaN: none. */
+/* Says where the work stands, when it is time to; the end is progress_end's to say. loss NaN:
+ * none. */
 void progress_at(struct progress *progress, int64_t done, double loss);
 /* The last word of this piece of work. */
 void progress_end(struct progress *progress, int64_t done, double loss);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_state.h - the folder of a run of `iloractl paper`: what is finished, and where the unfinished
- * stands.
+ * paper_state.h - the folder of a run of `iloractl paper`: what is finished, and where the
+ * unfinished stands.
  *
  *   OUT/settings.json               what the run was begun with; another value is refused by name
  *   OUT/lock                        held by the process that works here
