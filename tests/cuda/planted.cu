@@ -163,6 +163,17 @@ __global__ void fixed_sum(float *out, int by) { /* they do not */
     if (threadIdx.x == 0) { *out = sum; }
 }
 
+__global__ void reduce_again(float *out, int by) { /* reductions one after the other */
+    float top = 0.0f, sum = 0.0f;
+    for (int i = 0; i < 3; i++) {
+        top += block_max<64>((float)((int)threadIdx.x * by + i));
+    }
+    for (int i = 0; i < 3; i++) {
+        sum += block_sum<64>((float)(by + i));
+    }
+    out[threadIdx.x] = threadIdx.x % 2 == 0 ? top : sum;
+}
+
 /* ---- right, though it does not look it ------------------------------------------------------- */
 
 __global__ void halves(float *out, int by) { /* two disjoint masks at once */
@@ -252,6 +263,7 @@ const planted all[] = {
     {"block_order", block_order, 8, 32, 0},
     {"atomic_sum", atomic_sum, 4, 64, 0},
     {"fixed_sum", fixed_sum, 1, 64, 0},
+    {"reduce_again", reduce_again, 1, 64, 0},
     {"halves", halves, 1, 32, 0},
     {"last_block", last_block, 8, 32, 0},
     {"tiles", tiles, 1, 32, 0},

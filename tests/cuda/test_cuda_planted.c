@@ -188,13 +188,14 @@ static void what_is_right_passes(void **state) {
         {"halves", "launch 0: 1 0 3 2 5 4 7 6"},
         {"last_block", "launch 0: 36"},
         {"fixed_sum", "launch 0: 4.74389"},
+        {"reduce_again", "launch 0: 192 384 192 384"}, /* 63+64+65 and 64+128+192 */
         /* c[i][j] = sum over k of (i-k)(k+j): rows 0 and 1, even columns */
         {"tiles", "launch 0: -1240 -1480 -1720 -1960 -1120 -1328 -1536 -1744"},
     };
     static char output[OUTPUT_BYTES];
 
     (void)state;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         for (int build = PLAIN; build <= TSAN; build++) {
             assert_int_equal(run((enum build)build, names[i][0], "shuffled", "1", output), 0);
             ASSERT_CONTAINS(output, names[i][1]);
