@@ -15,6 +15,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "daemon/device_plan.h"
 #include "daemon/learner_parts.h"
 #include "daemon/model_settings.h"
 #include "daemon/settings_record.h"
@@ -91,12 +92,23 @@ static enum status row_exclusions(void *context, uint64_t seq, uint32_t *items, 
 
 /* ---- opening ---- */
 
-static enum precision choose_precision(const struct settings *s) {
-    switch (s->device_precision) {
-    case PRECISION_CHOICE_F32: return PRECISION_F32;
-    case PRECISION_CHOICE_BF16: return PRECISION_BF16;
-    default: return backend_cpu_has_bf16() ? PRECISION_BF16 : PRECISION_F32;
-    }
+static struct learner_settings learner_settings_of(const struct learner_thread *t) {
+    const struct model_description *d =
+        t->checkpoint != NULL ? checkpoint_description(t->checkpoint) : NULL;
+    bool item_tokens = t->template != NULL && prompt_template_has_item_tokens(t->template) != 0;
+    return model_settings_learner(t->settings, d != NULL ? 2 * d->C : 0, item_tokens);
+}
+
+/* Before the base model is read. */
+static enum status plan_memory(struct learner_thread *t, struct error *err) {
+    const struct learner_settings settings = learner_settings_of(t);
+    struct device_plan plan;
+    enum status status =
+        device_plan_make(t->be, checkpoint_description(t->checkpoint),
+                         device_precision(t->settings, t->be), &settings, &plan, err);
+    if (status == STATUS_OK) { status = device_plan_reserve(&plan, t->be, err); }
+    if (status != STATUS_OK) { return status; }
+    return device_plan_show(&plan, shared_metrics(t->shared), err);
 }
 
 static enum status open_base_model(struct learner_thread *t, struct error *err) {
@@ -116,7 +128,10 @@ static enum status open_base_model(struct learner_thread *t, struct error *err) 
     const char *prompts = s->base_model_prompts[0] != '\0' ? s->base_model_prompts : NULL;
     status = prompt_template_open(prompts, t->tokenizer, &t->template, err);
     if (status != STATUS_OK) { return status; }
-    status = base_model_load(t->be, t->checkpoint, choose_precision(s), true, &t->base, err);
+    status = plan_memory(t, err);
+    if (status != STATUS_OK) { return status; }
+    enum precision precision = device_precision(s, t->be);
+    status = base_model_load(t->be, t->checkpoint, precision, true, &t->base, err);
     if (status != STATUS_OK) { return status; }
     const char *slash = strrchr(s->base_model_path, '/');
     (void)snprintf(t->identity.base_model, sizeof(t->identity.base_model), "%.255s",
@@ -145,9 +160,12 @@ static enum status make_profile(struct learner_thread *t, struct error *err) {
     if (status != STATUS_OK) { return status; }
     char adapter[2 * SHA256_BYTES + 1] = "";
     if (t->adapter != NULL) { hex_encode(t->adapter->sha256, SHA256_BYTES, adapter); }
-    const char *precision = choose_precision(t->settings) == PRECISION_F32 ? "f32" : "bf16";
+    const char *precision = device_precision(t->settings, t->be) == PRECISION_F32 ? "f32" : "bf16";
+    /* on a card the fast tier is still the CPU's */
+    bool two = strcmp(t->be->profile, t->fast_be->profile) != 0;
     (void)snprintf(t->identity.numeric_profile, sizeof(t->identity.numeric_profile),
-                   "%s; base %s; settings %016" PRIx64 "%s%.16s", t->be->profile,
+                   "%s%s%s; base %s; settings %016" PRIx64 "%s%.16s", t->be->profile,
+                   two ? "; fast " : "", two ? t->fast_be->profile : "",
                    t->identity.has_lm ? precision : "none", settings_text_digest(&text),
                    t->adapter != NULL ? "; adapter " : "", adapter); /* 512 bytes hold it */
     return STATUS_OK;
@@ -185,11 +203,7 @@ enum status learner_parts_keep_profile(struct learner_thread *t, struct error *e
 }
 
 static enum status open_learner(struct learner_thread *t, struct error *err) {
-    const struct model_description *d =
-        t->checkpoint != NULL ? checkpoint_description(t->checkpoint) : NULL;
-    bool item_tokens = t->template != NULL && prompt_template_has_item_tokens(t->template) != 0;
-    struct learner_settings settings =
-        model_settings_learner(t->settings, d != NULL ? 2 * d->C : 0, item_tokens);
+    struct learner_settings settings = learner_settings_of(t);
     settings.adapter = t->adapter;
     t->catalogue = (struct learner_catalogue){.context = t,
                                               .count = items_count,
@@ -200,6 +214,14 @@ static enum status open_learner(struct learner_thread *t, struct error *err) {
                        &t->catalogue, &t->learner, err);
 }
 
+/* The fast tier stays on the CPU; without a language model no card is opened. */
+static enum status open_devices(struct learner_thread *t, int threads, struct error *err) {
+    enum status status = backend_cpu_new(threads, &t->fast_be, err);
+    if (status != STATUS_OK) { return status; }
+    if (t->settings->base_model_path[0] == '\0') { return backend_cpu_new(threads, &t->be, err); }
+    return device_open(t->settings, threads, &t->be, err);
+}
+
 enum status learner_parts_open(struct learner_thread *t, struct error *err) {
     const struct settings *s = t->settings;
     int threads = (int)s->device_threads;
@@ -208,8 +230,7 @@ enum status learner_parts_open(struct learner_thread *t, struct error *err) {
     t->rows = MEMORY_TAKE_ARRAY(struct training_row, BATCH_EVENTS_MAX);
     if (t->rows == NULL) { return error_set(err, STATUS_NO_MEMORY, "rows of a batch"); }
     enum status status = store_reader_open(t->store, &t->reader, err);
-    if (status == STATUS_OK) { status = backend_cpu_new(threads, &t->be, err); }
-    if (status == STATUS_OK) { status = backend_cpu_new(threads, &t->fast_be, err); }
+    if (status == STATUS_OK) { status = open_devices(t, threads, err); }
     if (status == STATUS_OK) { status = learner_keep_prepare(t, err); }
     if (status == STATUS_OK && s->base_model_path[0] != '\0') {
         status = open_base_model(t, err);
@@ -220,6 +241,7 @@ enum status learner_parts_open(struct learner_thread *t, struct error *err) {
     if (status == STATUS_OK) { status = compare_profile(t, err); }
     if (status == STATUS_OK) { status = open_learner(t, err); }
     if (status == STATUS_OK) { status = learner_keep_restore(t, err); }
+    if (status == STATUS_OK) { status = learner_golden_open(t, err); }
     store_reader_reset(t->reader);
     return status;
 }

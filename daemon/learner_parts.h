@@ -12,7 +12,9 @@
 
 #include "base/file.h"
 #include "base/training_row.h"
+#include "daemon/device_plan.h"
 #include "daemon/learner_thread.h"
+#include "model/golden_batch.h"
 #include "storage/catalogue.h"
 #include "storage/training_log.h"
 
@@ -48,6 +50,8 @@ struct learner_thread {
     int versions_since_checkpoint;
     bool in_batch; /* a job that comes now must leave the reader alone */
     uint64_t lm_rows, lm_tokens, lm_steps;
+    struct golden_batch golden; /* figures of this device and base */
+    uint64_t golden_step;       /* lm_steps at the last check */
 
     /* under lock */
     pthread_mutex_t lock;
@@ -82,6 +86,13 @@ MUST_CHECK enum status learner_parts_open(struct learner_thread *t, struct error
  * another's. */
 MUST_CHECK enum status learner_parts_keep_profile(struct learner_thread *t, struct error *err);
 void learner_parts_close(struct learner_thread *t);
+
+/* learner_golden.c */
+/* Records the golden batch of a new device or base, else compares. DEVICE_LOST: it differs, twice.
+ * Nothing without a language model. */
+MUST_CHECK enum status learner_golden_open(struct learner_thread *t, struct error *err);
+/* The same after a batch, every [device] golden_every steps. */
+MUST_CHECK enum status learner_golden_step(struct learner_thread *t, struct error *err);
 
 /* learner_jobs.c */
 /* Does the job that waits, if any. Called with the lock free. */

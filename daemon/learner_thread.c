@@ -194,6 +194,10 @@ static enum status make_version(struct learner_thread *t, const struct training_
     }
     if (!may) { return STATUS_OK; }
     if (delivery.reason[0] == '\0') {
+        status = golden_batch_version(t->learner, delivery.reason, err);
+        if (status != STATUS_OK) { return status; }
+    }
+    if (delivery.reason[0] == '\0') {
         status = learner_keep_version(t, row->version, &delivery.version, err);
         if (status != STATUS_OK) { return status; }
     }
@@ -309,7 +313,8 @@ static enum status learn(struct learner_thread *t, uint64_t reach, bool *ret_idl
     t->lm_rows += (uint64_t)stats.lm_rows;
     t->lm_steps += stats.lm_rows > 0 && !stats.lm.discarded;
     t->lm_tokens += (uint64_t)stats.lm_tokens;
-    status = obey_marks(t, &t->rows[count - 1], err);
+    status = learner_golden_step(t, err);
+    if (status == STATUS_OK) { status = obey_marks(t, &t->rows[count - 1], err); }
     if (status != STATUS_OK) { return status; }
     note_busy(t, false);
     const void *context[2] = {t, &stats};

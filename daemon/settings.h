@@ -208,12 +208,16 @@
       "address:port, a path of a UNIX socket, or none") \
     X(TEXT, http, token, "", "", 0, 255, "", SETTING_FLAG_S, \
       "bearer token of write requests; empty = no writes") \
-    X(CHOICE, device, backend, "", "auto", 0, 0, "auto|cpu", 0, \
-      "where the language model runs") \
+    X(CHOICE, device, backend, "", "auto", 0, 0, "auto|cuda|cpu", 0, \
+      "where the language model runs; auto: a CUDA card where there is one") \
+    X(INTEGER, device, index, "", "0", 0, 63, "", 0, \
+      "number of the CUDA card") \
+    X(INTEGER, device, golden_every, "steps", "1000", 0, 1e9, "", 0, \
+      "optimiser steps between two checks of the device by the golden batch; 0 = none") \
     X(INTEGER, device, threads, "threads", "0", 0, 1024, "", SETTING_FLAG_O, \
       "CPU threads of the learner; 0 = all cores") \
     X(CHOICE, device, precision, "", "auto", 0, 0, "auto|f32|bf16", SETTING_FLAG_O, \
-      "products with the frozen base; auto: bf16 where the CPU has it") \
+      "products with the frozen base; auto: bf16 where the device has it") \
     X(CHOICE, log, level, "", "info", 0, 0, "error|warning|notice|info|debug", SETTING_FLAG_R, \
       "what is logged")
 /* clang-format on */
@@ -235,6 +239,7 @@ struct settings {
 
 enum { STREAM_KIND_LOCAL, STREAM_KIND_KAFKA };
 enum { KAFKA_START_EARLIEST, KAFKA_START_LATEST };
+enum { DEVICE_CHOICE_AUTO, DEVICE_CHOICE_CUDA, DEVICE_CHOICE_CPU };
 enum { PRECISION_CHOICE_AUTO, PRECISION_CHOICE_F32, PRECISION_CHOICE_BF16 };
 
 /* The table for base/config; *ret_count entries; static storage. */

@@ -157,6 +157,30 @@ void language_model_free(struct language_model *lm) {
     memory_free(lm);
 }
 
+enum status language_model_measure(const struct model_description *base,
+                                   const struct language_model_settings *settings,
+                                   const struct ilora_shape *shape, size_t *ret_bytes,
+                                   struct error *err) {
+    struct base_model stand_in = {.description = *base};
+    struct language_model lm = {.base = &stand_in, .settings = *settings, .shape = *shape};
+    struct slab slab = {0};
+
+    lm.items.rows = settings->items_max > 0 ? settings->items_max : 1;
+    enum status status = pack_init(&lm.pack, settings->tokens_max, settings->sequences_max, err);
+    if (status == STATUS_OK) {
+        status = llama_state_init(&lm.llama, lm.base, settings->training, err);
+    }
+    if (status == STATUS_OK) { status = title_head_init(&lm.title_head, lm.base, &lm.pack, err); }
+    if (status == STATUS_OK) {
+        lay_out(&lm, &slab);
+        *ret_bytes = slab.used;
+    }
+    pack_free(&lm.pack);
+    llama_state_free(&lm.llama);
+    title_head_free(&lm.title_head);
+    return status;
+}
+
 size_t language_model_bytes(const struct language_model *lm) {
     return lm->bytes;
 }

@@ -86,6 +86,11 @@ int ilora_params_count(const struct ilora_params *params); /* tensors */
 const struct ilora_tensor *ilora_params_at(const struct ilora_params *params, int index);
 size_t ilora_params_floats(const struct ilora_params *params); /* in one slab */
 
+/* What ilora_params_floats would say, before there is a device. NO_MEMORY, CONFIG. */
+MUST_CHECK enum status ilora_params_measure(const struct model_description *base,
+                                            const struct ilora_shape *shape, size_t *ret_floats,
+                                            struct error *err);
+
 enum ilora_slab { ILORA_VALUE, ILORA_GRAD, ILORA_MOMENT1, ILORA_MOMENT2, ILORA_EMA };
 /* Whole slab to or from host (floats of ilora_params_floats). */
 MUST_CHECK enum status ilora_params_read(struct ilora_params *params, enum ilora_slab slab,
@@ -113,6 +118,12 @@ MUST_CHECK enum status language_model_new(struct base_model *base,
                                           struct language_model **ret_lm, struct error *err);
 void language_model_free(struct language_model *lm);
 size_t language_model_bytes(const struct language_model *lm);
+
+/* What language_model_bytes would say, before there is a base model or a device. NO_MEMORY. */
+MUST_CHECK enum status language_model_measure(const struct model_description *base,
+                                              const struct language_model_settings *settings,
+                                              const struct ilora_shape *shape, size_t *ret_bytes,
+                                              struct error *err);
 
 /* The item vectors the projector reads and the item head scores against; host (M,E). Copied. */
 MUST_CHECK enum status language_model_set_items(struct language_model *lm, const float *vectors,

@@ -289,6 +289,24 @@ static enum status take_slabs(struct ilora_params *params, struct error *err) {
     return STATUS_OK;
 }
 
+enum status ilora_params_measure(const struct model_description *base,
+                                 const struct ilora_shape *shape, size_t *ret_floats,
+                                 struct error *err) {
+    struct ilora_params list = {.shape = *shape,
+                                .capacity = base->L * PARAMS_A_LAYER + PARAMS_BESIDE};
+
+    enum status status = check_shape(shape, err);
+    if (status != STATUS_OK) { return status; }
+    list.tensors = MEMORY_TAKE_ARRAY(struct ilora_tensor, (size_t)list.capacity);
+    if (list.tensors == NULL) {
+        return error_set(err, STATUS_NO_MEMORY, "list of %d parameters", list.capacity);
+    }
+    lay_out(&list, base);
+    memory_free(list.tensors);
+    *ret_floats = list.floats;
+    return STATUS_OK;
+}
+
 enum status ilora_params_new(struct backend *be, const struct model_description *base,
                              const struct ilora_shape *shape, uint64_t seed, bool trainable,
                              struct ilora_params **ret_params, struct error *err) {
