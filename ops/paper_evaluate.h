@@ -7,8 +7,8 @@
  *                             ─titles─▶ log-likelihood of each ─▶ the largest
  *
  * Two rules say which candidate a text names. Ours (prompt_title_same): the text is the title,
- * white space apart. The released code's: exactly one of the 20 titles stands somewhere in the text,
- * upper and lower case alike (here of ASCII letters). Both are reported.
+ * white space apart. The released code's: exactly one of the 20 titles stands somewhere in the
+ * text, upper and lower case alike (here of ASCII letters). Both are reported.
  */
 #ifndef OPS_PAPER_EVALUATE_H
 #define OPS_PAPER_EVALUATE_H
