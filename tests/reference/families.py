@@ -154,9 +154,9 @@ def prepare(folder, K, R, seed):
     given.put("shape", np.array([R, K], np.float32))
     lm.write_samples(given, samples, vectors)
     given.put("logits.tokens", rng.integers(0, 256, TOKENS))
-    p = {}
+    p = {}  # lora_B 0.2: with 0.1 PyTorch's own ten steps in f32 are 9e-4 from those in f64
     for name, shape in model.parameter_shapes().items():
-        scale = 1.0 / shape[1] ** 0.5 if "lora_A" in name else 0.1 if "lora_B" in name else 0.3
+        scale = 1.0 / shape[1] ** 0.5 if "lora_A" in name else 0.2 if "lora_B" in name else 0.3
         start = (rng.standard_normal(shape) * scale).astype(np.float32)
         p[name] = torch.tensor(start.astype(np.float64), requires_grad=True)
         given.put("value." + name, start)
