@@ -7,8 +7,8 @@ MODEL: a GGUF file that transformers can load too, or builtin:tiny:3. A daemon o
 generated stream with titles and makes a version; then, with text-only prompts in f32 on both sides:
   a   the version's folder as it is: PEFT's logits against ours with the uniform gate
   b   iloractl export --user: PEFT's logits against ours, our forward pass computing the gate
-  c   LoRAs made by PEFT (r = 4 on q and v; r = 16 on all; rslora; a bf16 file) as the start of
-      K = 1 and K = 4: ours, gate uniform, against PEFT's; written again and loaded by PEFT: the same
+  c   LoRAs made by PEFT (r = 4 on q, v; r = 16 on all; rslora; a bf16 file) as the start of
+      K = 1 and K = 4: ours, gate uniform, against PEFT's; written and loaded by PEFT: the same
 Fails when max|a-b| > 1e-4 max|ref| or a cosine of any position is not above 0.99999. "effect" is
 how far the adapter moves the logits from the base's, in the same measure: it must be seen.
 Needs torch, transformers, peft, gguf and, for SmolLM2-135M, 4 GiB of memory.
