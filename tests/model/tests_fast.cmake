@@ -8,6 +8,8 @@ if(ILORA_TEXT)
   ilora_test(learner_parts LABEL unit SOURCES test_learner_parts.c USES model kernels m)
   ilora_test(reservoir LABEL unit SOURCES test_reservoir.c USES model kernels m)
   ilora_test(learner LABEL unit SOURCES test_learner.c learner_fixture.c USES model kernels m)
+  ilora_test(golden_batch LABEL unit SOURCES test_golden_batch.c learner_fixture.c
+    USES model kernels m)
   ilora_test(learner_lm LABEL unit SOURCES test_learner_lm.c learner_fixture.c
     USES model kernels m)
 
