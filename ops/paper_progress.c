@@ -82,7 +82,8 @@ static void show(struct progress *progress, int64_t done, double loss, int64_t n
 void progress_begin(struct progress *progress, FILE *to, bool terminal, int64_t first,
                     int64_t total, const char *what, ...) {
     va_list arguments;
-    *progress = (struct progress){.to = to, .terminal = terminal, .first = first, .total = total};
+    *progress = (struct progress){
+        .to = to, .terminal = terminal, .first = first, .total = total, .last_loss = (double)NAN};
     va_start(arguments, what);
     (void)vsnprintf(progress->what, sizeof progress->what, what, arguments); /* cut when too long */
     va_end(arguments);
@@ -93,10 +94,13 @@ void progress_begin(struct progress *progress, FILE *to, bool terminal, int64_t 
 
 void progress_at(struct progress *progress, int64_t done, double loss) {
     int64_t now_us = clock_monotonic_us();
-    if (isfinite(loss)) { chart_add(&progress->loss, loss); }
+    if (isfinite(loss)) {
+        chart_add(&progress->loss, loss);
+        progress->last_loss = loss;
+    }
     int64_t every_us = progress->terminal ? TERMINAL_EVERY_US : PLAIN_EVERY_US;
     bool due = now_us - progress->shown_us >= every_us && done < progress->total;
-    if (progress->to != NULL && due) { show(progress, done, loss, now_us, false); }
+    if (progress->to != NULL && due) { show(progress, done, progress->last_loss, now_us, false); }
 }
 
 void progress_end(struct progress *progress, int64_t done, double loss) {

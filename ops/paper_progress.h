@@ -27,6 +27,7 @@ struct progress {
     int64_t began_us; /* monotonic */
     int64_t shown_us; /* when a line was written last */
     struct chart loss;
+    double last_loss; /* shown until the next one; NaN before the first */
 };
 
 /* What the line says; exposed for tests. elapsed_us covers units first..done. loss NaN: left out.
