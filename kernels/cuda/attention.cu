@@ -3,9 +3,9 @@
  * attention.cu - softmax attention over packed segments, forward, and of single rows over a cache.
  *
  * Forward (Dao et al. 2022, with the loops of Dao 2023): a block has 64 query rows of one head in
- * shared memory and walks over the keys and values that they see, 32 rows at a time; each warp keeps
- * the greatest score so far, the sum and the weighted values of 16 rows in registers. Scores are in
- * units of log 2: one instruction is e^x's cheaper half.
+ * shared memory and walks over the keys and values that they see, 32 rows at a time; each warp
+ * keeps the greatest score so far, the sum and the weighted values of 16 rows in registers. Scores
+ * are in units of log 2: one instruction is e^x's cheaper half.
  *
  * A row over a cache is one block's: each warp takes every fourth key, then the first adds up. */
 #include "kernels/cuda/attention.h"
