@@ -59,7 +59,8 @@ static const struct json_value *json_outer(const json_t *inner) {
 }
 
 /* MALFORMED when brackets outside strings nest deeper than JSON_DEPTH_MAX, or when there are more
- * than values_max values: each but the first stands behind a comma or an opening bracket. */
+ * than values_max values: each but the first stands behind a comma or an opening bracket, each key
+ * in front of a colon. */
 static enum status json_check_size(struct span text, size_t values_max, struct error *err) {
     int depth = 0;
     size_t values = 1;
@@ -81,6 +82,7 @@ static enum status json_check_size(struct span text, size_t values_max, struct e
         if (c == '}' || c == ']') { depth--; }
         if (c == '{' || c == '[') { depth++; }
         if (c == ',' || c == '{' || c == '[') { values++; }
+        if (c == ':') { values += JSON_KEY_VALUES; }
         if (values > values_max) {
             return error_set(err, STATUS_MALFORMED, "JSON line %d column %zu: more than %zu values",
                              line, i - line_begin + 1, values_max);

@@ -16,6 +16,8 @@
 #include "base/status.h"
 
 #define JSON_DEPTH_MAX 64
+#define JSON_KEY_VALUES \
+    4 /* values that a key counts for: reading one takes that many times as long */
 
 /* jansson exports these very names, and as a shared library it would call ours in place of its own:
  * in object files ours carry a prefix. */
@@ -29,7 +31,8 @@ struct json_value; /* hides json_t */
 MUST_CHECK enum status json_parse(struct span text, struct json_value **ret_value,
                                   struct error *err);
 /* As json_parse, for the files of a model: more than values_max values are MALFORMED before anything
- * is allocated (a value costs about 50 bytes, so "[0,0,0" takes 25 times its own size); with
+ * is allocated (a value costs about 50 bytes, so "[0,0,0" takes 25 times its own size; a key counts
+ * for JSON_KEY_VALUES more); with
  * unique_keys a key that stands twice in an object is MALFORMED instead of the last winning. */
 MUST_CHECK enum status json_parse_limited(struct span text, size_t values_max, bool unique_keys,
                                           struct json_value **ret_value, struct error *err);

@@ -80,7 +80,8 @@ enum status hf_index_parse(struct span text, struct hf_index *ret_index, struct 
         return error_set(err, STATUS_CONFIG, "it has %zu bytes, expected at most %u", text.size,
                          HF_INDEX_BYTES_MAX);
     }
-    enum status status = json_parse_limited(text, 2 * HF_TENSORS_MAX, true, &index.json, err);
+    enum status status =
+        json_parse_limited(text, (2 + JSON_KEY_VALUES) * HF_TENSORS_MAX, true, &index.json, err);
     if (status == STATUS_MALFORMED) { err->code = status = STATUS_CONFIG; }
     if (status != STATUS_OK) { return status; }
 

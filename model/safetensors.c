@@ -21,7 +21,8 @@
 
 #define HEADER_BYTES_MAX (16u * 1024u * 1024u)
 #define TENSORS_MAX      65536u
-#define VALUES_MAX       (11u * TENSORS_MAX) /* JSON values: 10 a tensor of four sizes */
+/* JSON values: 10 a tensor of four sizes, and four keys. */
+#define VALUES_MAX ((11u + 4u * JSON_KEY_VALUES) * TENSORS_MAX)
 
 struct safetensors {
     struct span bytes;                 /* whole file */

@@ -274,6 +274,10 @@ static enum status read_vocab(const struct json_value *model, struct tokenizer_p
     if (vocab == NULL || json_kind(vocab) != JSON_OBJECT || json_size(vocab) == 0) {
         return error_set(err, STATUS_CONFIG, "field 'model.vocab' is not an object with members");
     }
+    if (json_size(vocab) > TOKENIZER_JSON_TOKENS_MAX) {
+        return error_set(err, STATUS_CONFIG, "field 'model.vocab' holds %zu tokens, at most %u",
+                         json_size(vocab), TOKENIZER_JSON_TOKENS_MAX);
+    }
     struct vocab_reader reader = {NULL, -1, err, STATUS_OK};
     json_members(vocab, vocab_visit, &reader);
     if (reader.status != STATUS_OK) { return reader.status; }

@@ -19,8 +19,10 @@
 #include "model/tokenizer.h"
 #include "model/vocabulary.h"
 
-#define TOKENIZER_JSON_BYTES_MAX  (64u * 1024u * 1024u)
-#define TOKENIZER_JSON_VALUES_MAX (8u * 1024u * 1024u) /* Gemma's, the largest known, has 2.1 M */
+#define TOKENIZER_JSON_BYTES_MAX (64u * 1024u * 1024u)
+/* Gemma's vocabulary, the largest known, has 262,144; twice as many take half a second. */
+#define TOKENIZER_JSON_TOKENS_MAX (512u * 1024u)
+#define TOKENIZER_JSON_VALUES_MAX (4u * 1024u * 1024u) /* Gemma's, the largest known: 3.2 M */
 /* Merges a tokenizer may have: several may give the same token, Llama 2's give each two. */
 #define TOKENIZER_MERGES_MAX(tokens) (16u * (size_t)(tokens) + 1024u)
 
