@@ -16,7 +16,7 @@
 #include "base/rng.h"
 
 #define INPUT_BYTES_MAX (64u * 1024u)
-#define MUTATIONS       2000 /* a file; a second in all */
+#define MUTATIONS       2000 /* a file; some seconds in all */
 #define EDITS_MAX       6    /* a mutation */
 
 struct replay {
