@@ -128,7 +128,7 @@ def trained_chars():
 # ---- kinds ---------------------------------------------------------------------------------------
 
 def kinds(smollm2, folder):
-    """Yields name, document, origin of the vocabulary, GGUF file with the same tokenizer or None."""
+    """Yields name, document, origin of the vocabulary, GGUF file of the same tokenizer or None."""
     def file(name):
         path = os.path.join(folder or "", name)
         return path if folder and os.path.exists(path) else None

@@ -36,7 +36,8 @@ SPECIAL = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|im_", "<|begin_of_t
            "[TOOL_CALLS]", "<think>", "</think>", "<tool_response>", "<|vision_start|>",
            "<repo_name>", "<|reserved_special_token_7|>"]
 RUNS = [" ", "a", "=", "-", "0", "7", "x", " \t", "\n", "\r\n", "\u0430\u0431", "!?", "\u0301",
-        "\u0323\u0301", "\u3042", "\U0001f642", "\u200d", "\u0378", "\x00", "\u2581", "ha", "\u4e00"]
+        "\u0323\u0301", "\u3042", "\U0001f642", "\u200d", "\u0378", "\x00", "\u2581", "ha",
+        "\u4e00"]
 LONG = RUNS + ["the ", "a\u0301", " a", "\u1100\u1161\u11a8", "</s>", "<|im_end|>", "1,"]
 
 
