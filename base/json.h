@@ -30,10 +30,10 @@ struct json_value; /* hides json_t */
 /* MALFORMED with line, column and reason. Duplicate keys: the last wins. */
 MUST_CHECK enum status json_parse(struct span text, struct json_value **ret_value,
                                   struct error *err);
-/* As json_parse, for the files of a model: more than values_max values are MALFORMED before anything
- * is allocated (a value costs about 50 bytes, so "[0,0,0" takes 25 times its own size; a key counts
- * for JSON_KEY_VALUES more); with
- * unique_keys a key that stands twice in an object is MALFORMED instead of the last winning. */
+/* As json_parse, for the files of a model: more than values_max values are MALFORMED before
+ * anything is allocated (a value costs about 50 bytes, so "[0,0,0" takes 25 times its own size; a
+ * key counts for JSON_KEY_VALUES more); with unique_keys a key that stands twice in an object is
+ * MALFORMED instead of the last winning. */
 MUST_CHECK enum status json_parse_limited(struct span text, size_t values_max, bool unique_keys,
                                           struct json_value **ret_value, struct error *err);
 void json_free(struct json_value *value);

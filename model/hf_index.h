@@ -11,7 +11,7 @@
 #include "base/status.h"
 
 #define HF_SHARDS_MAX      512
-#define HF_TENSORS_MAX     65536 /* of all shards; the largest published models have some thousand */
+#define HF_TENSORS_MAX     65536 /* of all shards; published models have some thousand */
 #define HF_INDEX_BYTES_MAX (16u * 1024u * 1024u)
 #define HF_FILE_NAME_BYTES 256u
 
