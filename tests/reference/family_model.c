@@ -60,7 +60,7 @@ static const char idle_window[] =
     ",\"sliding_window\":64,\"use_sliding_window\":false,\"max_window_layers\":2";
 
 static const struct family families[] = {
-    /* name     type       C   H  G  D   F   V    eps   theta  tied   bias   norm   bf16 shards sp */
+    /* name, type, C, H, G, D, F, V, eps, theta, tied, bias, norm, bf16, shards, sentencepiece */
     {"llama2", "llama", 24, 3, 3, 8, 33, 323, 1e-5, 1e4, false, false, false, true, 1, true, "",
      legacy, "null"},
     {"llama3", "llama", 16, 4, 2, 4, 32, 322, 1e-5, 5e5, false, false, false, true, 2, false,

@@ -5,8 +5,8 @@
 usage: unicode_forms.py PROGRAM FOLDER       PROGRAM is tests/model/tokenizer_ids of a build
 
 Each character alone, between a letter and a mark of class 1, and behind one of class 240: that
-shows its decomposition and whether it moves. Exit 1 at any difference; then model/text_forms.c lacks a
-range. Needs: tokenizers.
+shows its decomposition and whether it moves. Exit 1 at any difference; then model/text_forms.c
+lacks a range. Needs: tokenizers.
 """
 import json
 import os
