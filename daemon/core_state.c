@@ -14,7 +14,7 @@
 
 #include "base/memory.h"
 
-#define STATE_LAYOUT      2u
+#define STATE_LAYOUT      3u
 #define POSITIONS_A_VALUE 200
 #define POSITION_BYTES    8u
 

@@ -17,7 +17,7 @@
 #include "base/stream.h"
 #include "storage/store.h"
 
-#define FOLD_VERSION         1 /* changes when the same input would fold differently */
+#define FOLD_VERSION         2 /* changes when the same input would fold differently */
 #define PENDING_VERSIONS_MAX 64
 #define PENDING_CONTROLS_MAX 64
 #define OWNER_BYTES          16u

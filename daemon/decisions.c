@@ -21,6 +21,7 @@
 
 #include "base/hash.h"
 #include "daemon/engine_parts.h"
+#include "daemon/forgets.h"
 #include "daemon/ledger.h"
 #include "daemon/settings_record.h"
 
@@ -44,17 +45,18 @@ static void mark_version(struct engine *engine, struct training_row *row, uint64
 }
 
 /* The oldest control that waits takes effect at this batch end. */
-static void mark_control(struct engine *engine, struct training_row *row) {
+static enum status mark_control(struct engine *engine, struct training_row *row,
+                                struct error *err) {
     struct core_state *state = &engine->state;
     if (state->control_count == 0 || (row->marks & (TRAINING_ROLLBACK | TRAINING_FORGET)) != 0) {
-        return;
+        return STATUS_OK;
     }
     struct pending_control control = state->controls[0];
     bool versioned = (row->marks & TRAINING_VERSION) != 0;
     if (control.mark != TRAINING_FORGET) {
-        if (versioned) { return; } /* at the next batch end: one version a row */
+        if (versioned) { return STATUS_OK; } /* at the next batch end: one version a row */
         mark_version(engine, row, control.mark == TRAINING_ROLLBACK ? control.argument + 1 : 0);
-        if ((row->marks & TRAINING_VERSION) == 0) { return; }
+        if ((row->marks & TRAINING_VERSION) == 0) { return STATUS_OK; }
     }
     if (control.mark != TRAINING_VERSION) {
         row->marks |= control.mark;
@@ -63,9 +65,14 @@ static void mark_control(struct engine *engine, struct training_row *row) {
     state->control_count--;
     memmove(state->controls, state->controls + 1,
             (size_t)state->control_count * sizeof(state->controls[0]));
+    if (control.mark != TRAINING_FORGET) { return STATUS_OK; }
+    /* A version of this very row is made after the learner forgot, with what it learned before. */
+    uint64_t last = versioned ? row->version : state->version_next;
+    return forget_mark(engine->doors.stage, control.argument, row->seq, last, err);
 }
 
-void mark_batch_end(struct engine *engine, struct training_row *row, bool version_due) {
+enum status mark_batch_end(struct engine *engine, struct training_row *row, bool version_due,
+                           struct error *err) {
     struct core_state *state = &engine->state;
     const struct settings *s = settings_of(engine);
     if ((row->marks & TRAINING_BATCH_END) == 0) {
@@ -77,7 +84,7 @@ void mark_batch_end(struct engine *engine, struct training_row *row, bool versio
         version_due = true;
     }
     if (version_due && (row->marks & TRAINING_VERSION) == 0) { mark_version(engine, row, 0); }
-    mark_control(engine, row);
+    return mark_control(engine, row, err);
 }
 
 /* ---- which version is in force ---- */
@@ -145,7 +152,8 @@ static enum status cut_batch(struct engine *engine, bool batch_due, bool version
     struct training_row row;
     enum status status = training_log_get(engine->doors.stage, state->seq, &row, err);
     if (status != STATUS_OK) { return error_wrap(err, "marking row %" PRIu64, state->seq); }
-    mark_batch_end(engine, &row, version_due);
+    status = mark_batch_end(engine, &row, version_due, err);
+    if (status != STATUS_OK) { return status; }
     decisions->batch_cut = true;
     decisions->version_mark = version_due;
     return training_log_put(engine->doors.stage, &row, err);

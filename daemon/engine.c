@@ -17,6 +17,7 @@
 #include "base/failpoint.h"
 #include "base/memory.h"
 #include "daemon/engine_parts.h"
+#include "daemon/forgets.h"
 
 enum status engine_new(const struct engine_doors *doors, const struct core_state *state,
                        struct engine **ret_engine, struct error *err) {
@@ -204,7 +205,8 @@ static enum status write_row(struct engine *engine, const struct stream_record *
     enum status status = sample_row(engine, event->user, row, err);
     if (status != STATUS_OK) { return status; }
     if (state->seq - state->batch_end >= (uint64_t)settings->train_batch_events) {
-        mark_batch_end(engine, row, false);
+        status = mark_batch_end(engine, row, false, err);
+        if (status != STATUS_OK) { return status; }
     }
     return training_log_put(engine->doors.stage, row, err);
 }
@@ -218,6 +220,10 @@ static enum status apply_event(struct engine *engine, const struct stream_record
     engine->state.seq++;
     engine->state.counts.applied++;
     engine->epoch.applied++;
+    if (sequence->total == 0) { /* before the row, which may itself get a version's mark */
+        sequence->first_seq = engine->state.seq;
+        sequence->first_version = engine->state.version_next;
+    }
     enum status status = evaluate_live(engine, event->user, item, event->time_ms, err);
     if (status != STATUS_OK) { return status; }
 
@@ -304,7 +310,8 @@ static enum status hide_item(struct engine *engine, struct span item_id, struct 
     return status;
 }
 
-/* Forgets a user now: sequence, seen, published; the learner follows at the next batch end. */
+/* Forgets a user now: sequence, seen, published, and the open group scores it no more; the learner
+ * follows at the next batch end. */
 static enum status forget_user(struct engine *engine, struct span user, struct error *err) {
     uint64_t key = hash64(user, (uint64_t)engine->doors.settings->train_seed);
     if (engine->epoch.forgotten_count == EPOCH_FORGOTTEN_MAX) {
@@ -313,8 +320,15 @@ static enum status forget_user(struct engine *engine, struct span user, struct e
     }
     enum status status = queue_control(engine, TRAINING_FORGET, key, err);
     if (status != STATUS_OK) { return status; }
+    struct sequence sequence;
+    status = sequence_load(engine->doors.stage, user, &sequence, err);
+    if (status != STATUS_OK) { return status; }
+    status = forget_note(engine->doors.stage, key, &sequence, engine->state.seq,
+                         engine->state.epoch + 1, err);
+    if (status != STATUS_OK) { return status; }
     status = sequence_forget(engine->doors.stage, user, err);
     if (status != STATUS_OK) { return status; }
+    group_forget(engine, user);
     engine->epoch.forgotten[engine->epoch.forgotten_count] = key;
     engine->epoch.forgotten_count++;
     return STATUS_OK;

@@ -73,6 +73,8 @@ void group_free(struct engine *engine);
 /* Notes that a user had an event; position and time are the newest event's. */
 MUST_CHECK enum status group_note(struct engine *engine, struct span user,
                                   const struct training_row *row, struct error *err);
+/* Takes a user out of the open group: its events count, it gets no prediction. */
+void group_forget(struct engine *engine, struct span user);
 /* Scores and publishes the open group, if it has events. */
 MUST_CHECK enum status group_close(struct engine *engine, struct error *err);
 /* Makes the version with this number the one in force (asks the door). */
@@ -93,7 +95,8 @@ MUST_CHECK enum status evaluate_live(struct engine *engine, struct span user, ui
 
 /* decisions.c */
 /* Adds the marks of a batch end to a row; version_due: a version too. */
-void mark_batch_end(struct engine *engine, struct training_row *row, bool version_due);
+MUST_CHECK enum status mark_batch_end(struct engine *engine, struct training_row *row,
+                                      bool version_due, struct error *err);
 /* Strict mode: puts in force what is due before seq+1 is fed. */
 void decide_strict_version(struct engine *engine);
 

@@ -105,6 +105,17 @@ enum status group_note(struct engine *engine, struct span user, const struct tra
     return group_close(engine, err);
 }
 
+void group_forget(struct engine *engine, struct span user) {
+    struct group *group = &engine->group;
+    for (int i = 0; i < group->user_count; i++) {
+        if (!span_equal(group->users[i].user, user)) { continue; }
+        group->user_count--;
+        memmove(&group->users[i], &group->users[i + 1],
+                (size_t)(group->user_count - i) * sizeof(group->users[0]));
+        return;
+    }
+}
+
 /* Sequences and exclusions of the group's users, and what the ranker is asked. */
 static enum status prepare_requests(struct engine *engine, struct error *err) {
     const struct settings *s = engine->doors.settings;
@@ -267,7 +278,9 @@ enum status group_close(struct engine *engine, struct error *err) {
         status = fold_unscored(engine, err);
     } else {
         status = prepare_requests(engine, err);
-        if (status == STATUS_OK) { status = score(engine, &cut, err); }
+        if (status == STATUS_OK && engine->group.user_count > 0) {
+            status = score(engine, &cut, err);
+        }
         for (int i = 0; i < engine->group.user_count && status == STATUS_OK; i++) {
             status = publish_user(engine, i, &cut, err);
         }

@@ -3,7 +3,8 @@
  * sequence.c - a user's history and ring of event ids: encode, decode, append.
  *
  * Value in table users:
- *   total, count, count * {item, zig-zag (time - time before)}, id_count, id_count * u64le
+ *   total, first_seq, first_version, count, count * {item, zig-zag (time - time before)}, id_count,
+ *   id_count * u64le
  * all varints but the hashes, which are random bits. 20 items take about 110 bytes and 20 hashes
  * 160.
  */
@@ -14,11 +15,13 @@
 #include "storage/packing.h"
 
 #define SEQUENCE_BYTES_WORST \
-    (3 * PACKED_U64_BYTES + HISTORY_MAX * (PACKED_U32_BYTES + PACKED_U64_BYTES) + DEDUP_MAX * 8)
+    (5 * PACKED_U64_BYTES + HISTORY_MAX * (PACKED_U32_BYTES + PACKED_U64_BYTES) + DEDUP_MAX * 8)
 
 static size_t sequence_encode(const struct sequence *sequence, uint32_t first,
                               uint8_t bytes[SEQUENCE_BYTES_WORST]) {
     uint8_t *at = pack_u64(bytes, sequence->total);
+    at = pack_u64(at, sequence->first_seq);
+    at = pack_u64(at, sequence->first_version);
     at = pack_u64(at, sequence->count - first);
     uint64_t before = 0;
     for (uint32_t i = first; i < sequence->count; i++) {
@@ -37,6 +40,8 @@ static size_t sequence_encode(const struct sequence *sequence, uint32_t first,
 static bool sequence_decode(struct span value, struct sequence *sequence) {
     struct unpacker u = unpack_from(value);
     sequence->total = unpack_u64(&u);
+    sequence->first_seq = unpack_u64(&u);
+    sequence->first_version = unpack_u64(&u);
     sequence->count = unpack_u32(&u);
     if (sequence->count > HISTORY_MAX) { return false; }
     uint64_t time = 0;
@@ -61,6 +66,8 @@ static enum status sequence_from(struct source source, struct span user,
     ret_sequence->count = 0;
     ret_sequence->id_count = 0;
     ret_sequence->total = 0;
+    ret_sequence->first_seq = 0;
+    ret_sequence->first_version = 0;
     if (status == STATUS_NOT_FOUND) { return STATUS_OK; }
     if (status != STATUS_OK) { return status; }
     if (!sequence_decode(value, ret_sequence)) {

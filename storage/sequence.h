@@ -6,9 +6,10 @@
  * Sequences stay in the order of sequence numbers; "history for time t" means entries with time <
  * t, so that events of the same second never see each other.
  *
- * Table users, value: varint total, varint count, then per entry oldest first: varint item number,
- * zig-zag varint of the time difference (ms) to the entry before; then varint id_count and id_count
- * 64-bit hashes. Written in sequence.c; the seen set in seen.c, the published list in published.c.
+ * Table users, value: varint total, first_seq, first_version, count, then per entry oldest first:
+ * varint item number, zig-zag varint of the time difference (ms) to the entry before; then varint
+ * id_count and id_count 64-bit hashes. Written in sequence.c; the seen set in seen.c, the published
+ * list in published.c.
  */
 #ifndef STORAGE_SEQUENCE_H
 #define STORAGE_SEQUENCE_H
@@ -32,6 +33,8 @@ struct sequence {
     uint32_t id_count;           /* <= DEDUP_MAX */
     uint64_t ids[DEDUP_MAX];     /* hashes of event ids, oldest first */
     uint64_t total;              /* events ever applied for this user */
+    uint64_t first_seq;          /* sequence number of the first of them; 0: none yet */
+    uint64_t first_version;      /* lowest model version that can have learned from it */
 };
 
 /* Fills sequence; a user never seen gives an empty one (OK). CORRUPT names the user's key. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "daemon/forgets.h"
 #include "storage/sequence.h"
 #include "storage/training_log.h"
 #include "tests/support/tiny_core.h"
@@ -297,6 +298,89 @@ static void a_forgotten_user_is_gone_at_once_and_marked_for_the_learner(void **s
     close_fixture(f);
 }
 
+static struct forget_record forget_of(struct fixture *f, const char *user) {
+    struct forget_record record = {0};
+    uint64_t key = hash64(span_of(user), (uint64_t)f->settings.train_seed);
+    ASSERT_OK(store_reader_renew(f->core.reader, &f->err), f->err);
+    ASSERT_OK(forget_read(f->core.reader, key, &record, &f->err), f->err);
+    return record;
+}
+
+static void a_forget_names_the_rows_and_versions_that_knew_the_user(void **state) {
+    (void)state;
+    struct fixture *f = open_with(true, NULL, 0);
+    crowd(f, 0, 600);
+    event(f, "a", "u", "x");
+    crowd(f, 600, 300);
+    event(f, "b", "u", "y");
+    control(f, "{\"event\":\"control\",\"command\":\"forget_user\",\"user\":\"u\"}");
+    crowd(f, 900, 600);
+    run_all(f);
+
+    struct forget_record record = forget_of(f, "u");
+    assert_int_equal(record.first_seq, 601);
+    assert_int_equal(record.events, 2);
+    assert_int_equal(record.seq, 902);
+    assert_true(record.mark_seq >= 902);
+    struct training_row mark = row_of(f, record.mark_seq);
+    assert_int_equal(mark.marks & TRAINING_FORGET, TRAINING_FORGET);
+    /* Every version between is named: none made from rows of the user lies outside. */
+    uint64_t before = 0, covering = 0;
+    for (uint64_t seq = 1; seq <= state_of(f)->seq; seq++) {
+        struct training_row row = row_of(f, seq);
+        if ((row.marks & TRAINING_VERSION) == 0) { continue; }
+        if (seq < 601) { before = row.version; }
+        if (seq >= record.mark_seq && covering == 0) { covering = row.version; }
+    }
+    assert_int_not_equal(covering, 0);
+    assert_int_equal(record.first_version, before + 1);
+    assert_int_equal(record.last_version, covering);
+    close_fixture(f);
+}
+
+static void a_user_forgotten_twice_has_one_record_of_both(void **state) {
+    (void)state;
+    struct fixture *f = open_with(false, NULL, 0);
+    event(f, "a", "u", "x");
+    run_all(f);
+    control(f, "{\"command\":\"forget_user\",\"user\":\"u\"}");
+    run_all(f);
+    control(f, "{\"command\":\"forget_user\",\"user\":\"u\"}"); /* nothing is left to forget */
+    run_all(f);
+    assert_int_equal(forget_of(f, "u").seq, 1);
+    crowd(f, 0, 50);
+    event(f, "b", "u", "y");
+    run_all(f);
+    control(f, "{\"command\":\"forget_user\",\"user\":\"u\"}");
+    run_all(f);
+
+    struct forget_record record = forget_of(f, "u");
+    assert_int_equal(record.first_seq, 1);
+    assert_int_equal(record.events, 2);
+    assert_int_equal(record.seq, 52);
+    assert_true(record.mark_seq >= 52);
+    close_fixture(f);
+}
+
+/* The group that is open when the user is forgotten would publish a list for it again. */
+static void a_user_forgotten_within_a_group_gets_no_list_at_its_end(void **state) {
+    (void)state;
+    struct fixture *f = open_with(true, NULL, 0);
+    crowd(f, 0, 1600); /* a version that knows items is in force */
+    event(f, "a", "forgotten-one", "i1");
+    control(f, "{\"event\":\"control\",\"command\":\"forget_user\",\"user\":\"forgotten-one\"}");
+    crowd(f, 1600, 200);
+    run_all(f);
+
+    struct published published;
+    assert_int_not_equal(state_of(f)->in_force, 0);
+    ASSERT_STATUS(published_load(f->core.stage, span_of("forgotten-one"), &published, &f->err),
+                  STATUS_NOT_FOUND);
+    assert_null(strstr(topic_text(f, STREAM_PREDICTIONS), "forgotten-one"));
+    ASSERT_CONTAINS(topic_text(f, STREAM_PREDICTIONS), "crowd1");
+    close_fixture(f);
+}
+
 static void a_rollback_is_a_new_version_at_the_batch_end(void **state) {
     (void)state;
     struct fixture *f = open_with(false, NULL, 0);
@@ -460,6 +544,9 @@ int main(void) {
         cmocka_unit_test(hidden_items_leave_every_list_until_shown_again),
         cmocka_unit_test(consumed_items_are_left_out_of_lists),
         cmocka_unit_test(a_forgotten_user_is_gone_at_once_and_marked_for_the_learner),
+        cmocka_unit_test(a_forget_names_the_rows_and_versions_that_knew_the_user),
+        cmocka_unit_test(a_user_forgotten_twice_has_one_record_of_both),
+        cmocka_unit_test(a_user_forgotten_within_a_group_gets_no_list_at_its_end),
         cmocka_unit_test(a_rollback_is_a_new_version_at_the_batch_end),
         cmocka_unit_test(a_rollback_to_nothing_spends_its_number_and_changes_nothing),
         cmocka_unit_test(a_control_that_waits_for_a_row_commits_no_epochs),
