@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/log.h"
 #include "daemon/control_socket.h"
 
 typedef enum status (*command_run)(struct query *query, const struct json_value *request,
@@ -95,6 +96,14 @@ static enum status run_forget(struct query *query, const struct json_value *requ
     return query_request(query, &what, out, err);
 }
 
+static enum status run_receipt(struct query *query, const struct json_value *request,
+                               struct buffer *out, struct error *err) {
+    struct span user;
+    enum status status = text_member(request, "user", &user, err);
+    if (status != STATUS_OK) { return status; }
+    return query_receipt(query, user, out, err);
+}
+
 static enum status run_hide(struct query *query, const struct json_value *request,
                             struct buffer *out, struct error *err) {
     struct operator_request what = {.command = OPERATOR_HIDE};
@@ -123,21 +132,30 @@ static enum status run_set(struct query *query, const struct json_value *request
 static const struct {
     const char *name;
     command_run run;
+    bool changes; /* something: logged with who asked */
 } commands[] = {
-    {"status", run_status}, {"recommend", run_recommend}, {"history", run_history},
-    {"config", run_config}, {"snapshots", run_snapshots}, {"rollback", run_rollback},
-    {"forget", run_forget}, {"hide", run_hide},           {"publish_now", run_publish_now},
-    {"set", run_set},
+    {"status", run_status, false},    {"recommend", run_recommend, false},
+    {"history", run_history, false},  {"config", run_config, false},
+    {"receipt", run_receipt, false},  {"snapshots", run_snapshots, false},
+    {"rollback", run_rollback, true}, {"forget", run_forget, true},
+    {"hide", run_hide, true},         {"publish_now", run_publish_now, true},
+    {"set", run_set, true},
 };
 
-static enum status dispatch(struct query *query, const struct json_value *request,
+/* Who changed what; never of whom: a log outlives a forgotten user. */
+static enum status dispatch(struct query *query, const struct json_value *request, const char *who,
                             struct buffer *out, struct error *err) {
     struct span name;
     enum status status = text_member(request, "command", &name, err);
     if (status != STATUS_OK) { return status; }
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         if (span_equal(name, span_of(commands[i].name))) {
-            return commands[i].run(query, request, out, err);
+            enum status done = commands[i].run(query, request, out, err);
+            if (commands[i].changes && who != NULL) {
+                LOG_NOTICE("control socket: %s by %s%s", commands[i].name, who,
+                           done == STATUS_OK ? "" : ", refused");
+            }
+            return done;
         }
     }
     return error_set(err, STATUS_NOT_FOUND, "no command '%.*s'", SPAN_ARG(name));
@@ -154,7 +172,8 @@ static enum status append_refusal(struct buffer *out, const struct error *err) {
     return json_write_end(&w);
 }
 
-enum status control_answer(struct query *query, struct span line, struct buffer *out) {
+enum status control_answer(struct query *query, struct span line, const char *who,
+                           struct buffer *out) {
     static const char head[] = "{\"ok\":true,\"answer\":";
     struct error err = {0};
     struct json_value *request = NULL;
@@ -162,7 +181,7 @@ enum status control_answer(struct query *query, struct span line, struct buffer 
     enum status status = json_parse(line, &request, &err);
     if (status == STATUS_OK) {
         status = buffer_append(out, head, sizeof head - 1);
-        if (status == STATUS_OK) { status = dispatch(query, request, out, &err); }
+        if (status == STATUS_OK) { status = dispatch(query, request, who, out, &err); }
         if (status == STATUS_OK) { status = buffer_append(out, "}", 1); }
         if (status != STATUS_OK && err.code == STATUS_OK) {
             (void)error_set(&err, status, "building the answer"); /* returns its code */

@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -19,11 +20,13 @@
 #include "base/clock.h"
 #include "base/memory.h"
 
-#define IDLE_US_MAX 60000000
+#define WHO_BYTES 64
 
 struct client {
     int fd;          /* -1: free */
     int64_t seen_us; /* last time bytes moved */
+    int64_t due_us;  /* the line or the answer in work is over by then; 0: none is */
+    char who[WHO_BYTES];
     size_t line_size;
     char line[CONTROL_LINE_BYTES_MAX];
     struct buffer answer; /* owns */
@@ -130,6 +133,7 @@ static bool client_write(struct client *client) {
     buffer_free(&client->answer);
     client->answer = (struct buffer){.limit = QUERY_ANSWER_BYTES_MAX};
     client->written = 0;
+    client->due_us = 0;
     return true;
 }
 
@@ -137,12 +141,20 @@ static bool client_write(struct client *client) {
 static bool client_answer(struct control_socket *control, struct client *client) {
     while (!is_writing(client)) {
         char *end = memchr(client->line, '\n', client->line_size);
-        if (end == NULL) { return client->line_size < sizeof client->line; }
+        if (end == NULL) {
+            if (client->line_size == 0) {
+                client->due_us = 0;
+            } else if (client->due_us == 0) {
+                client->due_us = clock_monotonic_us() + CONTROL_LINE_US;
+            }
+            return client->line_size < sizeof client->line;
+        }
         size_t size = (size_t)(end - client->line);
-        if (control_answer(control->query, span_make(client->line, size), &client->answer) !=
-            STATUS_OK) {
+        if (control_answer(control->query, span_make(client->line, size), client->who,
+                           &client->answer) != STATUS_OK) {
             return false;
         }
+        client->due_us = clock_monotonic_us() + CONTROL_ANSWER_US;
         client->line_size -= size + 1;
         memmove(client->line, end + 1, client->line_size);
         if (!client_write(client)) { return false; }
@@ -161,6 +173,18 @@ static bool client_read(struct control_socket *control, struct client *client) {
     return client_answer(control, client);
 }
 
+/* The kernel's word for who connected. */
+static void note_who(struct client *client) {
+    struct ucred peer = {0};
+    socklen_t size = sizeof peer;
+    if (getsockopt(client->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
+        (void)snprintf(client->who, sizeof client->who, "an unknown user"); /* fits */
+        return;
+    }
+    (void)snprintf(client->who, sizeof client->who, "user %u, process %d", (unsigned)peer.uid,
+                   (int)peer.pid); /* fits */
+}
+
 static void accept_client(struct control_socket *control) {
     for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
         struct client *client = &control->clients[i];
@@ -170,6 +194,7 @@ static void accept_client(struct control_socket *control) {
         client->fd = fd;
         client->seen_us = clock_monotonic_us();
         client->answer.limit = QUERY_ANSWER_BYTES_MAX;
+        note_who(client);
         return;
     }
 }
@@ -197,6 +222,8 @@ void control_socket_run(struct control_socket *control, const struct pollfd *fds
     int64_t now = clock_monotonic_us();
     for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
         struct client *client = &control->clients[i];
-        if (client->fd >= 0 && now - client->seen_us > IDLE_US_MAX) { client_close(client); }
+        bool idle = now - client->seen_us > CONTROL_IDLE_US;
+        bool late = client->due_us > 0 && now > client->due_us;
+        if (client->fd >= 0 && (idle || late)) { client_close(client); }
     }
 }

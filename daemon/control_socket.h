@@ -5,8 +5,11 @@
  *   {"command":"recommend","user":"42","n":10}\n
  *   {"ok":true,"answer":{...}}\n      or      {"ok":false,"status":"NOT_FOUND","error":"..."}\n
  *
- * The folder's mode (0750) says who may connect. A connection may ask many times, one after the
- * other; at most CONTROL_CLIENTS_MAX at once, each idle for at most a minute.
+ * The folder's mode (0750) and the socket's (0660) say who may connect; who asks for a change is
+ * logged by user and process id. A connection may ask many times, one after the other; at most
+ * CONTROL_CLIENTS_MAX at once, each idle for at most CONTROL_IDLE_US; a line is complete
+ * CONTROL_LINE_US after its first byte and an answer taken CONTROL_ANSWER_US after it was made, or
+ * the connection is closed.
  *
  * thread: doors; nothing here blocks.
  */
@@ -20,6 +23,9 @@
 
 #define CONTROL_CLIENTS_MAX    16
 #define CONTROL_LINE_BYTES_MAX 4096u
+#define CONTROL_IDLE_US        INT64_C(60000000)
+#define CONTROL_LINE_US        INT64_C(3000000)
+#define CONTROL_ANSWER_US      INT64_C(30000000)
 #define CONTROL_FDS_MAX        (CONTROL_CLIENTS_MAX + 1)
 
 struct control_socket;
@@ -36,7 +42,9 @@ int control_socket_fds(const struct control_socket *socket, struct pollfd *fds);
 /* Does what poll said of the same entries. */
 void control_socket_run(struct control_socket *socket, const struct pollfd *fds, int count);
 
-/* One request line to one answer line with its newline (the dispatch alone; tests). */
-MUST_CHECK enum status control_answer(struct query *query, struct span line, struct buffer *out);
+/* One request line to one answer line with its newline (the dispatch alone; tests). who: asks, in
+ * words for the log; NULL: not logged. */
+MUST_CHECK enum status control_answer(struct query *query, struct span line, const char *who,
+                                      struct buffer *out);
 
 #endif

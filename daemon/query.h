@@ -38,6 +38,10 @@ MUST_CHECK enum status query_history(struct query *query, struct span user, stru
 MUST_CHECK enum status query_config(struct query *query, struct buffer *out, struct error *err);
 /* The versions on disk with their manifests, and which one is in force. */
 MUST_CHECK enum status query_snapshots(struct query *query, struct buffer *out, struct error *err);
+/* What became of a forgotten user: removed, erased or still waiting, and the versions that learned
+ * from it. NOT_FOUND: never forgotten (under this [train] seed). */
+MUST_CHECK enum status query_receipt(struct query *query, struct span user, struct buffer *out,
+                                     struct error *err);
 /* Hands a request to the core. AGAIN: too many wait. */
 MUST_CHECK enum status query_request(struct query *query, const struct operator_request *request,
                                      struct buffer *out, struct error *err);

@@ -39,11 +39,17 @@ static const char publish_help[] = "usage: iloractl publish\n"
                                    "\n"
                                    "example: iloractl publish\n";
 static const char forget_help[] =
-    "usage: iloractl forget USER\n"
+    "usage: iloractl forget USER [--receipt]\n"
     "\n"
-    "Removes the user's sequence at once, and what was learned from it as versions move on.\n"
+    "Removes the user's sequence, seen set and published list at once. Rows of the training log "
+    "and\n"
+    "checkpoints that hold the user are erased when two later checkpoints are written.\n"
+    "--receipt asks for nothing new: it says what is removed, what still waits, and which "
+    "versions\n"
+    "learned from the user.\n"
     "\n"
-    "example: iloractl forget 42\n";
+    "example: iloractl forget 42\n"
+    "         iloractl forget 42 --receipt\n";
 
 static int run_recommend(const struct command_context *context, int argc, char **argv);
 static int run_history(const struct command_context *context, int argc, char **argv);
@@ -60,7 +66,8 @@ const struct command command_snapshots = {"snapshots", "model versions on disk",
 const struct command command_rollback = {"rollback", "go back to a version", rollback_help,
                                          run_rollback};
 const struct command command_publish = {"publish", "make a version now", publish_help, run_publish};
-const struct command command_forget = {"forget", "remove a user", forget_help, run_forget};
+const struct command command_forget = {"forget", "remove a user, or say what is left of one",
+                                       forget_help, run_forget};
 
 /* ---- printing ---- */
 
@@ -131,6 +138,50 @@ static void print_snapshots(const struct json_value *answer) {
 static void print_accepted(const struct json_value *answer) {
     (void)answer; /* {"accepted": true} */
     (void)puts("accepted: takes effect with the next epoch");
+}
+
+static const char *erased_words(const struct json_value *answer, const char *name) {
+    bool erased = false;
+    return json_bool(json_member(answer, name), &erased) && erased ? "erased" : "not yet erased";
+}
+
+static void print_receipt(const struct json_value *answer) {
+    struct span user = client_text(answer, "user"), state = client_text(answer, "state");
+    int64_t mark = client_integer(answer, "learner_forgets_at", 0);
+    const struct json_value *versions = json_member(answer, "versions");
+    int64_t first = client_integer(versions, "first", 0),
+            last = client_integer(versions, "last", 0);
+    bool returned = false;
+    (void)printf("user '%.*s': %.*s\n", SPAN_ARG(user), SPAN_ARG(state));
+    (void)printf("forgotten    epoch %" PRId64 " of the ledger, after event %" PRId64
+                 "; key %.*s; %" PRId64 " events, the first was %" PRId64 "\n",
+                 client_integer(answer, "epoch", 0), client_integer(answer, "seq", 0),
+                 SPAN_ARG(client_text(answer, "user_key")), client_integer(answer, "events", 0),
+                 client_integer(answer, "first_seq", 0));
+    (void)puts("removed      sequence, seen set, published list");
+    if (mark == 0) {
+        (void)puts("learner      forgets at the next batch end");
+    } else {
+        (void)printf("learner      forgot at event %" PRId64 "\n", mark);
+    }
+    (void)printf("log rows     %s; the log begins at %" PRId64 "\n",
+                 erased_words(answer, "rows_erased"), client_integer(answer, "log_from", 0));
+    (void)printf("checkpoints  %s; %" PRId64 " kept, the oldest at %" PRId64 "\n",
+                 erased_words(answer, "checkpoints_erased"),
+                 client_integer(answer, "checkpoints", 0),
+                 client_integer(answer, "checkpoint_oldest", 0));
+    if (client_integer(answer, "events", 0) == 0) {
+        (void)puts("versions     none learned from the user");
+    } else if (last == 0) {
+        (void)printf("versions     from %" PRId64 " on learned from the user\n", first);
+    } else {
+        (void)printf("versions     %" PRId64 " to %" PRId64 " learned from the user; later ones "
+                     "descend from them\n",
+                     first, last);
+    }
+    if (json_bool(json_member(answer, "returned"), &returned) && returned) {
+        (void)puts("returned     the user has events again; they are not covered");
+    }
 }
 
 /* Asks, prints as JSON or with `print`; frees. */
@@ -214,7 +265,12 @@ static int run_publish(const struct command_context *context, int argc, char **a
 
 static int run_forget(const struct command_context *context, int argc, char **argv) {
     struct options options = options_of(argc, argv);
+    bool receipt = options_flag(&options, "--receipt");
     if (!options_end(&options, &command_forget, 1, 1)) { return COMMAND_USAGE; }
+    if (receipt) {
+        return ask_with(context, &command_forget, "receipt", "user", options.words[0], 0,
+                        print_receipt);
+    }
     return ask_with(context, &command_forget, "forget", "user", options.words[0], 0,
                     print_accepted);
 }

@@ -195,7 +195,7 @@ static void a_taken_port_is_an_error_that_names_it(void **state) {
 
 static void expect(struct fixture *f, const char *request, const char *part) {
     struct buffer out = {0};
-    assert_int_equal(control_answer(f->query, span_of(request), &out), STATUS_OK);
+    assert_int_equal(control_answer(f->query, span_of(request), NULL, &out), STATUS_OK);
     assert_int_equal(out.data[out.size - 1], '\n');
     out.data[out.size - 1] = '\0';
     ASSERT_CONTAINS((char *)out.data, part);
