@@ -25,7 +25,8 @@ static bool section_in_table(const struct setting *table, int count, const char 
 }
 
 bool config_key_is_secret(const char *key) {
-    static const char *const words[] = {"password", "secret", "jaas", "key.pem", "token"};
+    static const char *const words[] = {
+        "password", "secret", "jaas", "key.pem", "token", "sasl.username", "oauthbearer.config"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         if (strstr(key, words[i]) != NULL) { return true; }
     }

@@ -18,23 +18,34 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/metrics.h"
 #include "daemon/exposition.h"
 
-#define CONNECTION_BYTES_MAX (32u * 1024u)
-#define CONNECTION_IDLE_S    10u
-#define BEAT_AGE_LIVE_US     60000000
-#define METRICS_BYTES_MAX    (4u * 1024u * 1024u)
-#define URL_BYTES_MAX        2048u
+#define CONNECTION_IDLE_S 10u /* no byte moves; the limits of http.h hold besides */
+#define BEAT_AGE_LIVE_US  60000000
+#define METRICS_BYTES_MAX (4u * 1024u * 1024u)
+#define URL_BYTES_MAX     2048u
+
+/* A connection, as long as libmicrohttpd has it. */
+struct http_client {
+    bool used;
+    bool answering;   /* the request is whole, the answer not yet taken */
+    int64_t since_us; /* when that began; 0: it was cut */
+    int fd;           /* libmicrohttpd's */
+};
 
 struct http {
     struct MHD_Daemon *daemon;
     struct shared *shared;         /* borrows: until http_close */
     struct query *query;           /* borrows: until http_close */
     struct exposition *exposition; /* owns; NULL without metrics */
-    int fd;                        /* of epoll; libmicrohttpd's */
+    const char *token;             /* borrows: of the settings; "" = none is asked for */
+    int client_count;
+    struct http_client clients[HTTP_CLIENTS_MAX];
+    int fd; /* of epoll; libmicrohttpd's */
     uint16_t port;
     char path[108]; /* of the UNIX socket; "" otherwise */
 };
@@ -151,6 +162,29 @@ static void answer_query(struct http *http, struct MHD_Connection *connection, c
     if (status != STATUS_OK) { refuse(answer, code_of(status), err.text); }
 }
 
+/* Takes as long for a wrong token as for a right one of the same length. */
+static bool token_fits(const char *given, const char *token) {
+    size_t size = strlen(token);
+    if (strlen(given) != size) { return false; }
+    unsigned differ = 0;
+    for (size_t i = 0; i < size; i++) {
+        differ |= (unsigned)(unsigned char)given[i] ^ (unsigned)(unsigned char)token[i];
+    }
+    return differ == 0;
+}
+
+/* What says nothing about users is open to whoever may connect. */
+static bool may_ask(const struct http *http, struct MHD_Connection *connection, const char *url) {
+    static const char scheme[] = "Bearer ";
+    if (http->token[0] == '\0' || strncmp(url, "/health/", 8) == 0 || strcmp(url, "/") == 0) {
+        return true;
+    }
+    const char *given =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION);
+    return given != NULL && strncmp(given, scheme, sizeof scheme - 1) == 0 &&
+           token_fits(given + sizeof scheme - 1, http->token);
+}
+
 static void answer_url(struct http *http, struct MHD_Connection *connection, const char *url,
                        struct answer *answer) {
     answer->code = MHD_HTTP_OK;
@@ -190,37 +224,114 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection, struct ans
     if (result == MHD_YES && answer->code == MHD_HTTP_METHOD_NOT_ALLOWED) {
         result = MHD_add_response_header(response, "Allow", "GET, HEAD");
     }
+    if (result == MHD_YES && answer->code == MHD_HTTP_UNAUTHORIZED) {
+        result = MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
+    }
     if (result == MHD_YES) { result = MHD_queue_response(connection, answer->code, response); }
     MHD_destroy_response(response);
     return result;
 }
 
-/* Called first with the request line and headers, then (nothing uploaded) to answer. */
+static bool has_body(struct MHD_Connection *connection) {
+    const char *length =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    return (length != NULL && strcmp(length, "0") != 0) ||
+           MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
+                                       MHD_HTTP_HEADER_TRANSFER_ENCODING) != NULL;
+}
+
+/* What is wrong with the head of a request, before any body is read. False: nothing. */
+static bool head_refused(struct http *http, struct MHD_Connection *connection, const char *url,
+                         const char *method, struct answer *answer) {
+    if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
+        refuse(answer, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD");
+    } else if (has_body(connection)) {
+        refuse(answer, MHD_HTTP_CONTENT_TOO_LARGE, "a request has no body here");
+    } else if (strlen(url) > URL_BYTES_MAX) {
+        refuse(answer, MHD_HTTP_URI_TOO_LONG, "the path is too long");
+    } else if (!may_ask(http, connection, url)) {
+        refuse(answer, MHD_HTTP_UNAUTHORIZED, "expected the bearer token of [http] token");
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void note_answering(struct MHD_Connection *connection, bool answering) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct http_client *client = info == NULL ? NULL : info->socket_context;
+    if (client == NULL || client->since_us == 0) { return; }
+    client->answering = answering;
+    client->since_us = clock_monotonic_us();
+}
+
+/* Called first with the request line and headers, then to answer. */
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_size, void **state) {
     struct http *http = context;
     (void)version; /* all are answered alike */
     (void)upload;
+    struct answer answer = {.body = {.limit = QUERY_ANSWER_BYTES_MAX}};
     if (*state == NULL) {
         *state = http; /* any value: the headers were seen */
-        return MHD_YES;
-    }
-    if (*upload_size != 0) { /* a body is read and dropped; CONNECTION_IDLE_S bounds it */
-        *upload_size = 0;
-        return MHD_YES;
-    }
-    struct answer answer = {.body = {.limit = QUERY_ANSWER_BYTES_MAX}};
-    if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
-        refuse(&answer, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD");
-    } else if (strlen(url) > URL_BYTES_MAX) {
-        refuse(&answer, MHD_HTTP_URI_TOO_LONG, "the path is too long");
+        if (!head_refused(http, connection, url, method, &answer)) { return MHD_YES; }
     } else {
+        *upload_size = 0; /* there is none */
         answer_url(http, connection, url, &answer);
     }
+    note_answering(connection, true);
     enum MHD_Result result = send_answer(connection, &answer);
     buffer_free(&answer.body);
     return result;
+}
+
+/* ---- slow clients ---- */
+
+static void on_completed(void *context, struct MHD_Connection *connection, void **state,
+                         enum MHD_RequestTerminationCode how) {
+    (void)context;
+    (void)state;
+    (void)how; /* the next request has its own time */
+    note_answering(connection, false);
+}
+
+static void on_connection(void *context, struct MHD_Connection *connection, void **client_context,
+                          enum MHD_ConnectionNotificationCode code) {
+    struct http *http = context;
+    if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        struct http_client *client = *client_context;
+        if (client == NULL) { return; }
+        memset(client, 0, sizeof *client);
+        http->client_count--;
+        return;
+    }
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    for (int i = 0; info != NULL && i < HTTP_CLIENTS_MAX; i++) {
+        struct http_client *client = &http->clients[i];
+        if (client->used) { continue; }
+        *client = (struct http_client){
+            .used = true, .since_us = clock_monotonic_us(), .fd = info->connect_fd};
+        http->client_count++;
+        *client_context = client;
+        return;
+    }
+}
+
+/* libmicrohttpd's own limit is of silence, which a byte a second never is. */
+static void cut_slow_clients(struct http *http) {
+    int64_t now = clock_monotonic_us();
+    int64_t request_us = http->client_count == HTTP_CLIENTS_MAX ? HTTP_CROWDED_US : HTTP_REQUEST_US;
+    for (int i = 0; i < HTTP_CLIENTS_MAX; i++) {
+        struct http_client *client = &http->clients[i];
+        if (!client->used || client->since_us == 0) { continue; }
+        if (now - client->since_us > (client->answering ? HTTP_ANSWER_US : request_us)) {
+            (void)shutdown(client->fd, SHUT_RDWR); /* libmicrohttpd sees the end and closes */
+            client->since_us = 0;
+        }
+    }
 }
 
 /* ---- listening ---- */
@@ -300,6 +411,7 @@ enum status http_open(struct shared *shared, struct query *query,
     if (http == NULL) { return error_set(err, STATUS_NO_MEMORY, "http"); }
     http->shared = shared;
     http->query = query;
+    http->token = shared_settings(shared)->http_token;
     if (shared_metrics(shared) != NULL) {
         status = exposition_new(shared, &http->exposition, err);
         if (status != STATUS_OK) { goto fail; }
@@ -307,11 +419,12 @@ enum status http_open(struct shared *shared, struct query *query,
     status = listen_socket(http, listen, &fd, err);
     if (status != STATUS_OK) { goto fail; }
 
-    http->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, http,
-                                    MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-                                    (unsigned)HTTP_CLIENTS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-                                    CONNECTION_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                                    (size_t)CONNECTION_BYTES_MAX, MHD_OPTION_END);
+    http->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL, 0, NULL, NULL, on_request, http, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CLIENTS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+        CONNECTION_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_REQUEST_BYTES_MAX,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, http, MHD_OPTION_END);
     if (http->daemon == NULL) {
         (void)close(fd);
         status = error_set(err, STATUS_IO, "[http] listen: libmicrohttpd does not start");
@@ -350,6 +463,7 @@ int http_timeout_ms(const struct http *http) {
 }
 
 void http_run(struct http *http) {
+    cut_slow_clients(http);
     (void)MHD_run(http->daemon); /* NO only when the flags do not fit, which http_open chose */
 }
 

@@ -5,8 +5,13 @@
  *   GET /health/live   /health/ready   /metrics   /v1/status   /v1/snapshots
  *       /v1/recommend/{user}?n=   /v1/history/{user}   /
  *
- * Everything is read-only: other methods get 405. Limits: HTTP_CLIENTS_MAX connections, 32 KiB of
- * request each, 10 s idle. libmicrohttpd runs inside the doors thread (no threads of its own).
+ * Everything is read-only: other methods get 405, a request with a body 413. Where [http] token is
+ * set, all but the health pages and the page itself want "Authorization: Bearer <token>".
+ *
+ * Limits: HTTP_CLIENTS_MAX connections; a request's line and headers fit HTTP_REQUEST_BYTES_MAX and
+ * are there HTTP_REQUEST_US after the connection or the answer before, however the bytes trickle;
+ * an answer is taken within HTTP_ANSWER_US. When all places are taken, who has not asked within
+ * HTTP_CROWDED_US makes room. libmicrohttpd runs inside the doors thread (no threads of its own).
  *
  * thread: doors.
  */
@@ -18,7 +23,11 @@
 #include "base/status.h"
 #include "daemon/query.h"
 
-#define HTTP_CLIENTS_MAX 64
+#define HTTP_CLIENTS_MAX       64
+#define HTTP_REQUEST_BYTES_MAX (32u * 1024u)
+#define HTTP_REQUEST_US        INT64_C(5000000)
+#define HTTP_CROWDED_US        INT64_C(500000)
+#define HTTP_ANSWER_US         INT64_C(30000000)
 
 struct http;
 

@@ -154,10 +154,11 @@ static enum status check_http(const struct settings *s, struct error *err) {
     struct listen_address address;
     enum status status = settings_listen(s->http_listen, &address, err);
     if (status != STATUS_OK) { return status; }
-    if (address.wildcard && s->http_token[0] == '\0') {
+    bool remote = address.kind != LISTEN_NONE && address.kind != LISTEN_UNIX && !address.loopback;
+    if (remote && s->http_token[0] == '\0') {
         return error_set(err, STATUS_CONFIG,
-                         "[http] listen = %s: all interfaces need [http] token (better: name one "
-                         "address)",
+                         "[http] listen = %s: an address that others reach needs [http] token "
+                         "(or: 127.0.0.1, a path of a UNIX socket)",
                          s->http_listen);
     }
     return STATUS_OK;

@@ -207,7 +207,7 @@
     X(TEXT, http, listen, "", "127.0.0.1:8040", 0, 255, "", 0, \
       "address:port, a path of a UNIX socket, or none") \
     X(TEXT, http, token, "", "", 0, 255, "", SETTING_FLAG_S, \
-      "bearer token of write requests; empty = no writes") \
+      "bearer token that requests carry; needed where listen is not loopback or a UNIX socket") \
     X(CHOICE, device, backend, "", "auto", 0, 0, "auto|cuda|cpu", 0, \
       "where the language model runs; auto: a CUDA card where there is one") \
     X(INTEGER, device, index, "", "0", 0, 63, "", 0, \
@@ -272,7 +272,7 @@ struct listen_address {
     struct in6_addr ipv6;
     uint16_t port;  /* 0: the system chooses */
     bool loopback;  /* 127.0.0.0/8 or ::1 */
-    bool wildcard;  /* all interfaces: needs a token */
+    bool wildcard;  /* all interfaces */
     char path[108]; /* LISTEN_UNIX; as long as sockaddr_un allows */
 };
 /* CONFIG: not address:port (numeric), an absolute path or "none". */
