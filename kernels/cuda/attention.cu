@@ -10,7 +10,10 @@
  * A row over a cache is one block's: each warp takes every fourth key, then the first adds up. */
 #include "kernels/cuda/attention.h"
 
-#define FORWARD_COLUMNS 32 /* keys at a time */
+/* Keys at a time: what the shared memory of sm_86 (99 KiB) leaves. */
+template <int Wide, int Parts> struct forward_columns {
+    static constexpr int count = Wide == 128 && Parts == 3 ? 16 : 32;
+};
 
 /* ---- forward --------------------------------------------------------------------------------- */
 
@@ -21,16 +24,16 @@ template <int Wide> struct forward_rows {
     float out[Wide / 8][4];
 };
 
-/* Takes scores (16,FORWARD_COLUMNS) of columns whose limit for the thread's rows is `seen` (the
+/* Takes scores (16,Columns) of columns whose limit for the thread's rows is `seen` (the
  * first columns are visible); leaves weights in their place. */
-template <int Wide>
+template <int Wide, int Columns>
 __device__ __forceinline__ void softmax_go_on(struct forward_rows<Wide> *rows,
-                                              float (&scores)[FORWARD_COLUMNS / 8][4],
-                                              const int (&seen)[2], float scale) {
+                                              float (&scores)[Columns / 8][4], const int (&seen)[2],
+                                              float scale) {
     float top[2] = {rows->top[0], rows->top[1]}, less[2];
 
 #pragma unroll
-    for (int i = 0; i < FORWARD_COLUMNS / 8; i++) {
+    for (int i = 0; i < Columns / 8; i++) {
 #pragma unroll
         for (int e = 0; e < 4; e++) {
             const int column = i * 8 + lane_of_warp() % 4 * 2 + e % 2;
@@ -49,7 +52,7 @@ __device__ __forceinline__ void softmax_go_on(struct forward_rows<Wide> *rows,
         top[r] = base;
     }
 #pragma unroll
-    for (int i = 0; i < FORWARD_COLUMNS / 8; i++) {
+    for (int i = 0; i < Columns / 8; i++) {
 #pragma unroll
         for (int e = 0; e < 4; e++) {
             scores[i][e] = exp2f(scores[i][e] - top[e / 2]);
@@ -67,7 +70,7 @@ __device__ __forceinline__ void softmax_go_on(struct forward_rows<Wide> *rows,
 
 /* Keys and values [begin, end) against the tile; `causal`: the segment's own, of which row n sees
  * those up to n. */
-template <int Wide>
+template <int Wide, int Parts>
 __device__ __forceinline__ void forward_range(struct forward_rows<Wide> *rows,
                                               const struct split_tile &q_tile,
                                               const struct split_tile &k_tile,
@@ -75,52 +78,54 @@ __device__ __forceinline__ void forward_range(struct forward_rows<Wide> *rows,
                                               struct tensor v, int begin, int end, bool causal,
                                               const struct attention_tile &tile, int g,
                                               struct attention_shape shape) {
+    constexpr int Columns = forward_columns<Wide, Parts>::count;
     const int warp_first = tile.first + warp_of_block() * 16;
     const int warp_last = tile.first + tile.count - 1 < warp_first + 15
                               ? tile.first + tile.count - 1
                               : warp_first + 15;
 
-    for (int first = begin; first < end; first += FORWARD_COLUMNS) {
-        const int count = end - first < FORWARD_COLUMNS ? end - first : FORWARD_COLUMNS;
+    for (int first = begin; first < end; first += Columns) {
+        const int count = end - first < Columns ? end - first : Columns;
         __syncthreads();
-        head_fill<FORWARD_COLUMNS, Wide>(k_tile, k, first, count, g * shape.D, shape);
-        head_fill<FORWARD_COLUMNS, Wide>(v_tile, v, first, count, g * shape.D, shape);
+        head_fill<Columns, Wide, Parts>(k_tile, k, first, count, g * shape.D, shape);
+        head_fill<Columns, Wide, Parts>(v_tile, v, first, count, g * shape.D, shape);
         __syncthreads();
         /* the same for the whole warp: it has rows, and they see some of these columns */
         if (warp_first <= warp_last && (!causal || first <= warp_last)) {
-            float scores[FORWARD_COLUMNS / 8][4];
+            float scores[Columns / 8][4];
             const int row = warp_first + lane_of_warp() / 4;
             const int seen0 = causal && row - first + 1 < count ? row - first + 1 : count;
             const int seen1 = causal && row - first + 9 < count ? row - first + 9 : count;
             const int seen[2] = {seen0, seen1};
-            head_scores<Wide, FORWARD_COLUMNS>(scores, q_tile, k_tile);
-            softmax_go_on<Wide>(rows, scores, seen, shape.scale * LOG2_E);
-            head_gather<Wide, FORWARD_COLUMNS>(rows->out, scores, v_tile);
+            head_scores<Wide, Columns, Parts>(scores, q_tile, k_tile);
+            softmax_go_on<Wide, Columns>(rows, scores, seen, shape.scale * LOG2_E);
+            head_gather<Wide, Columns, Parts>(rows->out, scores, v_tile);
         }
     }
 }
 
 /* out (N,H*D), lse (N,H). Grid (tiles, H). Wide: D rounded up. */
-template <int Wide>
-__global__ void __launch_bounds__(ATTENTION_THREADS, Wide <= 96 ? 3 : 2)
+template <int Wide, int Parts>
+__global__ void __launch_bounds__(ATTENTION_THREADS, Wide <= 96 && Parts == 2 ? 3 : 2)
     attention_kernel(struct tensor out, struct tensor lse, struct tensor q, struct tensor k,
                      struct tensor v, const struct attention_tile *__restrict__ tiles,
                      struct attention_shape shape) {
+    constexpr int Columns = forward_columns<Wide, Parts>::count;
     const struct attention_tile tile = tiles[blockIdx.x];
     const int h = (int)blockIdx.y, g = h / shape.shared;
     struct shared_room room = shared_room_open();
-    const struct split_tile q_tile = split_tile_take(&room, ATTENTION_ROWS, Wide);
-    const struct split_tile k_tile = split_tile_take(&room, FORWARD_COLUMNS, Wide);
-    const struct split_tile v_tile = split_tile_take(&room, FORWARD_COLUMNS, Wide);
+    const struct split_tile q_tile = split_tile_take<Parts>(&room, ATTENTION_ROWS, Wide);
+    const struct split_tile k_tile = split_tile_take<Parts>(&room, Columns, Wide);
+    const struct split_tile v_tile = split_tile_take<Parts>(&room, Columns, Wide);
     struct forward_rows<Wide> rows = {
         {-INFINITY, -INFINITY}, {0.0f, 0.0f}, {}
     };
 
-    head_fill<ATTENTION_ROWS, Wide>(q_tile, q, tile.first, tile.count, h * shape.D, shape);
-    forward_range<Wide>(&rows, q_tile, k_tile, v_tile, k, v, tile.prefix_begin, tile.prefix_end,
-                        false, tile, g, shape);
-    forward_range<Wide>(&rows, q_tile, k_tile, v_tile, k, v, tile.begin, tile.first + tile.count,
-                        true, tile, g, shape);
+    head_fill<ATTENTION_ROWS, Wide, Parts>(q_tile, q, tile.first, tile.count, h * shape.D, shape);
+    forward_range<Wide, Parts>(&rows, q_tile, k_tile, v_tile, k, v, tile.prefix_begin,
+                               tile.prefix_end, false, tile, g, shape);
+    forward_range<Wide, Parts>(&rows, q_tile, k_tile, v_tile, k, v, tile.begin,
+                               tile.first + tile.count, true, tile, g, shape);
 
     for (int r = 0; r < 2; r++) {
         rows.sum[r] += WARP_XOR(rows.sum[r], 1);
@@ -196,16 +201,33 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS)
 
 /* ---- launchers ------------------------------------------------------------------------------- */
 
-template <int Wide>
+template <int Wide, int Parts>
 static void forward_launch(struct cuda_backend *cuda, struct tensor out, struct tensor lse,
                            struct tensor q, struct tensor k, struct tensor v,
                            const struct attention_tile *tiles, int count,
                            struct attention_shape shape) {
+    constexpr int Columns = forward_columns<Wide, Parts>::count;
     const size_t shared =
-        split_tile_need(ATTENTION_ROWS, Wide) + 2 * split_tile_need(FORWARD_COLUMNS, Wide);
+        split_tile_need(Parts, ATTENTION_ROWS, Wide) + 2 * split_tile_need(Parts, Columns, Wide);
 
-    CUDA_LAUNCH(cuda, attention_kernel<Wide>, dim3((unsigned)count, (unsigned)lse.cols),
+    CUDA_LAUNCH(cuda, attention_kernel<Wide, Parts>, dim3((unsigned)count, (unsigned)lse.cols),
                 dim3(ATTENTION_THREADS), shared, out, lse, q, k, v, tiles, shape);
+}
+
+template <int Parts>
+static void forward_choose(struct cuda_backend *cuda, struct tensor out, struct tensor lse,
+                           struct tensor q, struct tensor k, struct tensor v,
+                           const struct attention_tile *tiles, int count,
+                           struct attention_shape shape) {
+    if (shape.D <= 32) {
+        forward_launch<32, Parts>(cuda, out, lse, q, k, v, tiles, count, shape);
+    } else if (shape.D <= 64) {
+        forward_launch<64, Parts>(cuda, out, lse, q, k, v, tiles, count, shape);
+    } else if (shape.D <= 96) {
+        forward_launch<96, Parts>(cuda, out, lse, q, k, v, tiles, count, shape);
+    } else {
+        forward_launch<128, Parts>(cuda, out, lse, q, k, v, tiles, count, shape);
+    }
 }
 
 static void attention_forward(struct backend *be, struct tensor out, struct tensor lse,
@@ -228,14 +250,10 @@ static void attention_forward(struct backend *be, struct tensor out, struct tens
         const struct attention_tile *device = static_cast<const struct attention_tile *>(
             cuda_pass(cuda, tiles, (size_t)count * sizeof tiles[0]));
         if (device == NULL) { return; }
-        if (D <= 32) {
-            forward_launch<32>(cuda, out, lse, q, k, v, device, count, shape);
-        } else if (D <= 64) {
-            forward_launch<64>(cuda, out, lse, q, k, v, device, count, shape);
-        } else if (D <= 96) {
-            forward_launch<96>(cuda, out, lse, q, k, v, device, count, shape);
+        if (attention_parts(cuda) == 2) {
+            forward_choose<2>(cuda, out, lse, q, k, v, device, count, shape);
         } else {
-            forward_launch<128>(cuda, out, lse, q, k, v, device, count, shape);
+            forward_choose<3>(cuda, out, lse, q, k, v, device, count, shape);
         }
     }
 }

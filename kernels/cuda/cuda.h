@@ -58,6 +58,7 @@ struct cuda_backend {
     struct cuda_pool *pool;   /* owns */
     struct cuda_stage *stage; /* owns */
     struct cublas *cublas;    /* owns; NULL: the library is not there, own products */
+    int bf16_weights;         /* weights in bf16 that there are now: attention.h asks */
     void *slot[CUDA_SLOT_COUNT]; /* owns: device memory */
     size_t slot_bytes[CUDA_SLOT_COUNT];
 };

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * fragment.h - f32 products on bf16 tensor cores: numbers split in two, tiles of them in shared
+ * fragment.h - f32 products on bf16 tensor cores: numbers split in parts, tiles of them in shared
  * memory, fragments out of tiles.
  *
- *   x = high + low + rest    high = bf16(x), low = bf16(x - high), |rest| <= 2^-18 |x|
- *   a b ~ low_a high_b + high_a low_b + high_a high_b          (Henry, Tang, Heinecke 2019)
+ *   x = p0 + p1 + ...    p0 = bf16(x), p1 = bf16(x - p0), ...    (Henry, Tang, Heinecke 2019)
  *
- * Three products of 8 bits each give 16 to 17 bits of every factor, 100 times more than TF32, at a
- * third of the bf16 rate. What is lost is 2^-17 of a term; sums are f32.
+ *   parts  products of parts                      lost of a factor   where
+ *     1    00                                     2^-9               bf16 base products
+ *     2    00 01 10                               2^-18              attention beside bf16 weights
+ *     3    00 01 10 02 11 20                      2^-27: f32         other f32 products
+ *
+ * Tensor cores of bf16 are 16 times as fast as f32 arithmetic (H100), so that six of them still
+ * win; TF32 would lose 2^-11. They cut sums off instead of rounding them (Ootomo & Yokota 2022):
+ * with three parts a sum over k is added up outside, 32 of k at a time.
  *
  * A tile is rows of bf16 whose length is a multiple of 8 and, in 16-byte units, odd: the eight rows
  * that one load reads then lie in different banks.
@@ -20,51 +25,71 @@
 /* Elements between the rows of a tile with `columns` (a multiple of 16). */
 #define TILE_ROW(columns) ((columns) + 8)
 
-/* A tile in shared memory; low is not there where products are bf16's own. */
+/* A tile in shared memory, a piece for each part. */
 struct split_tile {
-    bf16 *high, *low;
+    bf16 *part[3];
     int row; /* elements from one row to the next */
 };
 
-/* Room for a tile with low parts; bytes: split_tile_need. */
+/* Room for a tile; bytes: split_tile_need. */
+template <int Parts>
 __device__ __forceinline__ struct split_tile split_tile_take(struct shared_room *room, int rows,
                                                              int columns) {
-    struct split_tile tile;
-    tile.row = TILE_ROW(columns);
-    tile.high = shared_take<bf16>(room, rows * tile.row);
-    tile.low = shared_take<bf16>(room, rows * tile.row);
+    struct split_tile tile = {{}, TILE_ROW(columns)};
+
+#pragma unroll
+    for (int p = 0; p < Parts; p++) {
+        tile.part[p] = shared_take<bf16>(room, rows * tile.row);
+    }
     return tile;
 }
-static inline size_t split_tile_need(int rows, int columns) {
-    return 2 * shared_need<bf16>((size_t)rows * TILE_ROW(columns));
+static inline size_t split_tile_need(int parts, int rows, int columns) {
+    return (size_t)parts * shared_need<bf16>((size_t)rows * TILE_ROW(columns));
 }
 
 /* ---- splitting ------------------------------------------------------------------------------- */
 
-/* Two neighbours as a word of high and a word of low parts. */
-__device__ __forceinline__ void split_pair(float x0, float x1, uint32_t *ret_high,
-                                           uint32_t *ret_low) {
-    *ret_high = bf16_pair(x0, x1);
-    *ret_low = bf16_pair(x0 - f32_of(bf16_of(x0)), x1 - f32_of(bf16_of(x1)));
+/* x's next part as f32; *x is what is left. */
+__device__ __forceinline__ float split_off(float *x) {
+    const float part = f32_of(bf16_of(*x));
+
+    *x -= part;
+    return part;
 }
 
-/* a b as tensor cores with split numbers have it. */
-__device__ __forceinline__ float split_product(float a, float b) {
-    const float high_a = f32_of(bf16_of(a)), low_a = f32_of(bf16_of(a - high_a));
-    const float high_b = f32_of(bf16_of(b)), low_b = f32_of(bf16_of(b - high_b));
+/* Two neighbours as a word for each part. */
+template <int Parts>
+__device__ __forceinline__ void split_pair(float x0, float x1, uint32_t (&words)[Parts]) {
+#pragma unroll
+    for (int p = 0; p < Parts; p++) {
+        words[p] = bf16_pair(x0, x1);
+        (void)split_off(&x0);
+        (void)split_off(&x1);
+    }
+}
 
-    return low_a * high_b + high_a * low_b + high_a * high_b;
+/* a b as tensor cores have it with two parts or three. */
+template <int Parts> __device__ __forceinline__ float split_product(float a, float b) {
+    if constexpr (Parts == 3) {
+        return a * b;
+    } else {
+        const float a0 = split_off(&a), a1 = split_off(&a), b0 = split_off(&b), b1 = split_off(&b);
+        return a1 * b0 + a0 * b1 + a0 * b0;
+    }
 }
 
 /* Four neighbours of a tile, `at` a multiple of 4. */
-template <bool Split>
+template <int Parts>
 __device__ __forceinline__ void split_store(const struct split_tile &tile, int at,
                                             const float4 &x) {
-    uint2 high, low;
-    split_pair(x.x, x.y, &high.x, &low.x);
-    split_pair(x.z, x.w, &high.y, &low.y);
-    *reinterpret_cast<uint2 *>(tile.high + at) = high;
-    if constexpr (Split) { *reinterpret_cast<uint2 *>(tile.low + at) = low; }
+    uint32_t low[Parts], high[Parts];
+
+    split_pair(x.x, x.y, low);
+    split_pair(x.z, x.w, high);
+#pragma unroll
+    for (int p = 0; p < Parts; p++) {
+        *reinterpret_cast<uint2 *>(tile.part[p] + at) = {low[p], high[p]};
+    }
 }
 
 /* ---- four neighbours from global memory ------------------------------------------------------ */
@@ -128,29 +153,35 @@ __device__ __forceinline__ void fragment_right(uint32_t (&words)[4], const bf16 
 }
 
 /* A left factor, split. */
-struct split_left {
-    uint32_t high[4], low[4];
-};
+template <int Parts> struct split_left { uint32_t part[Parts][4]; };
 
-/* c0, c1 (16,8) += left (16,16) times the tile's columns `column` and `column` + 8 at k. */
-template <bool Split, bool Turned>
-__device__ __forceinline__ void split_multiply(float (&c0)[4], float (&c1)[4],
-                                               const struct split_left &left,
-                                               const struct split_tile &tile, int column, int k) {
-    uint32_t words[4];
-
-    fragment_right<Turned>(words, tile.high, tile.row, column, k);
-    const uint32_t high0[2] = {words[0], words[1]}, high1[2] = {words[2], words[3]};
-    if constexpr (Split) {
-        tile_mma(c0, left.low, high0);
-        tile_mma(c1, left.low, high1);
-        fragment_right<Turned>(words, tile.low, tile.row, column, k);
-        const uint32_t low0[2] = {words[0], words[1]}, low1[2] = {words[2], words[3]};
-        tile_mma(c0, left.high, low0);
-        tile_mma(c1, left.high, low1);
+/* The left factor of a tile at (row, k). */
+template <int Parts, bool Turned>
+__device__ __forceinline__ void split_left_load(struct split_left<Parts> &left,
+                                                const struct split_tile &tile, int row, int k) {
+#pragma unroll
+    for (int p = 0; p < Parts; p++) {
+        fragment_left<Turned>(left.part[p], tile.part[p], tile.row, row, k);
     }
-    tile_mma(c0, left.high, high0);
-    tile_mma(c1, left.high, high1);
+}
+
+/* c0, c1 (16,8) += left (16,16) times the tile's columns `column` and `column` + 8 at k: small
+ * products first. */
+template <int Parts, bool Turned>
+__device__ __forceinline__ void split_multiply(float (&c0)[4], float (&c1)[4],
+                                               const struct split_left<Parts> &left,
+                                               const struct split_tile &tile, int column, int k) {
+#pragma unroll
+    for (int right = Parts - 1; right >= 0; right--) {
+        uint32_t words[4];
+        fragment_right<Turned>(words, tile.part[right], tile.row, column, k);
+        const uint32_t b0[2] = {words[0], words[1]}, b1[2] = {words[2], words[3]};
+#pragma unroll
+        for (int p = Parts - 1 - right; p >= 0; p--) {
+            tile_mma(c0, left.part[p], b0);
+            tile_mma(c1, left.part[p], b1);
+        }
+    }
 }
 
 #endif

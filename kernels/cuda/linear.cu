@@ -33,6 +33,7 @@ static size_t data_bytes(const struct weight *weight) {
 static void weight_free(struct backend *be, struct weight *weight) {
     if (weight == NULL) { return; }
     if (weight->data != NULL) { cuda_memory_give(cuda_of(be), weight->data); }
+    cuda_of(be)->bf16_weights -= weight->precision == PRECISION_BF16 ? 1 : 0;
     memory_free(weight);
 }
 
@@ -79,6 +80,7 @@ static enum status weight_make(struct backend *be, const float *w, int O, int I,
     weight->I = I;
     weight->line = (I + align - 1) / align * align;
     weight->precision = precision;
+    cuda->bf16_weights += precision == PRECISION_BF16 ? 1 : 0;
     status = cuda_memory_take(cuda, data_bytes(weight), &weight->data, err);
     if (status == STATUS_OK) {
         status = precision == PRECISION_BF16 ? rounded_write(cuda, weight, w, err)

@@ -7,9 +7,9 @@
  *   backward  dA (R,I) += dh^T x     few rows, k = N           ─▸ turned: dA^T = x^T dh
  *
  * A block of four warps does a tile, 32 of k at a time, through shared memory, on tensor cores with
- * split numbers (fragment.h); the next 32 are on their way in registers meanwhile. Where c has too
- * few tiles to fill a card, k is cut into parts that are summed afterwards, in order. The cut
- * depends on the shape alone. */
+ * numbers split in three, which is f32 (fragment.h); the next 32 are on their way in registers
+ * meanwhile. Where c has too few tiles to fill a card, k is cut into parts that are summed
+ * afterwards, in order. The cut depends on the shape alone. */
 #include "kernels/cuda/product.h"
 
 #include "kernels/cuda/fragment.h"
@@ -60,29 +60,43 @@ template <int Lines, int Columns> struct product_fetch {
                                    : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
         }
     }
-    template <bool Split> __device__ __forceinline__ void finish(const struct split_tile &tile) {
+    template <int Parts> __device__ __forceinline__ void finish(const struct split_tile &tile) {
 #pragma unroll
         for (int i = 0; i < count; i++) {
             const int e = i * PRODUCT_THREADS + (int)threadIdx.x;
-            split_store<Split>(tile, e / (Columns / 4) * tile.row + e % (Columns / 4) * 4, four[i]);
+            split_store<Parts>(tile, e / (Columns / 4) * tile.row + e % (Columns / 4) * 4, four[i]);
         }
     }
 };
 
 /* sum (16,Width) of a warp += its 16 rows of a times b, over one depth of tiles. */
-template <int Width, bool TurnA, bool TurnB, bool Split>
+template <int Width, bool TurnA, bool TurnB, int Parts>
 __device__ __forceinline__ void product_step(float (&sum)[Width / 8][4], const struct split_tile &a,
                                              const struct split_tile &b) {
 #pragma unroll
     for (int k = 0; k < PRODUCT_DEPTH; k += 16) {
-        struct split_left left;
-        fragment_left<TurnA>(left.high, a.high, a.row, warp_of_block() * 16, k);
-        if constexpr (Split) {
-            fragment_left<TurnA>(left.low, a.low, a.row, warp_of_block() * 16, k);
-        }
+        struct split_left<Parts> left;
+        split_left_load<Parts, TurnA>(left, a, warp_of_block() * 16, k);
 #pragma unroll
         for (int i = 0; i < Width / 8; i += 2) {
-            split_multiply<Split, TurnB>(sum[i], sum[i + 1], left, b, i * 8, k);
+            split_multiply<Parts, TurnB>(sum[i], sum[i + 1], left, b, i * 8, k);
+        }
+    }
+}
+
+/* The same, added up outside of the tensor cores (fragment.h). */
+template <int Width, bool TurnA, bool TurnB, int Parts>
+__device__ __forceinline__ void product_step_rounded(float (&sum)[Width / 8][4],
+                                                     const struct split_tile &a,
+                                                     const struct split_tile &b) {
+    float step[Width / 8][4] = {};
+
+    product_step<Width, TurnA, TurnB, Parts>(step, a, b);
+#pragma unroll
+    for (int i = 0; i < Width / 8; i++) {
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+            sum[i][e] += step[i][e];
         }
     }
 }
@@ -101,9 +115,9 @@ __device__ __forceinline__ void product_write(const struct product_job &job, int
 }
 
 /* Grid (row tiles, column tiles, parts of k). TurnA: a is stored (k,m). TurnB: b is stored (k,n).
- * B: float or bf16. Split: f32 factors, else rounded to bf16. */
-template <int Width, bool TurnA, bool TurnB, class B, bool Split>
-__global__ void __launch_bounds__(PRODUCT_THREADS, 3) product_kernel(struct product_job job) {
+ * B: float or bf16. Parts: of a number, 3 or 1. */
+template <int Width, bool TurnA, bool TurnB, class B, int Parts>
+__global__ void __launch_bounds__(PRODUCT_THREADS, 2) product_kernel(struct product_job job) {
     constexpr int a_lines = TurnA ? PRODUCT_DEPTH : PRODUCT_ROWS;
     constexpr int a_columns = TurnA ? PRODUCT_ROWS : PRODUCT_DEPTH;
     constexpr int b_lines = TurnB ? PRODUCT_DEPTH : Width;
@@ -114,8 +128,8 @@ __global__ void __launch_bounds__(PRODUCT_THREADS, 3) product_kernel(struct prod
     const float *a = static_cast<const float *>(job.a);
     const B *b = static_cast<const B *>(job.b);
     struct shared_room room = shared_room_open();
-    const struct split_tile a_tile = split_tile_take(&room, a_lines, a_columns);
-    const struct split_tile b_tile = split_tile_take(&room, b_lines, b_columns);
+    const struct split_tile a_tile = split_tile_take<Parts>(&room, a_lines, a_columns);
+    const struct split_tile b_tile = split_tile_take<Parts>(&room, b_lines, b_columns);
     struct product_fetch<a_lines, a_columns> a_next;
     struct product_fetch<b_lines, b_columns> b_next;
     float sum[Width / 8][4] = {};
@@ -128,11 +142,15 @@ __global__ void __launch_bounds__(PRODUCT_THREADS, 3) product_kernel(struct prod
     };
     if (k0 < k1) { fetch(k0); }
     for (int k = k0; k < k1; k += PRODUCT_DEPTH) {
-        a_next.template finish<Split>(a_tile);
-        b_next.template finish<Split>(b_tile);
+        a_next.template finish<Parts>(a_tile);
+        b_next.template finish<Parts>(b_tile);
         __syncthreads();
         if (k + PRODUCT_DEPTH < k1) { fetch(k + PRODUCT_DEPTH); }
-        product_step<Width, TurnA, TurnB, Split>(sum, a_tile, b_tile);
+        if constexpr (Parts > 1) {
+            product_step_rounded<Width, TurnA, TurnB, Parts>(sum, a_tile, b_tile);
+        } else {
+            product_step<Width, TurnA, TurnB, Parts>(sum, a_tile, b_tile);
+        }
         __syncthreads();
     }
 
@@ -164,31 +182,31 @@ static __global__ void __launch_bounds__(256) product_sum_kernel(struct product_
 
 /* ---- launchers ------------------------------------------------------------------------------- */
 
-/* How many tiles a block's shared memory holds, whichever way they are turned. */
-static size_t product_shared(int width) {
-    const size_t a = split_tile_need(PRODUCT_ROWS, PRODUCT_DEPTH);
-    const size_t b = split_tile_need(width, PRODUCT_DEPTH);
-    const size_t b_other = split_tile_need(PRODUCT_DEPTH, width);
+/* Bytes of a block's tiles, whichever way they are turned. */
+static size_t product_shared(int parts, int width) {
+    const size_t a = split_tile_need(parts, PRODUCT_ROWS, PRODUCT_DEPTH);
+    const size_t b = split_tile_need(parts, width, PRODUCT_DEPTH);
+    const size_t b_other = split_tile_need(parts, PRODUCT_DEPTH, width);
 
     return a + (b > b_other ? b : b_other);
 }
 
-template <int Width, class B, bool Split>
+template <int Width, class B, int Parts>
 static void product_launch(struct cuda_backend *cuda, const struct product_job &job, bool turn_a,
                            bool turn_b) {
     const dim3 grid(cuda_pieces((size_t)job.m, PRODUCT_ROWS), cuda_pieces((size_t)job.n, Width),
                     (unsigned)job.parts);
     const dim3 block(PRODUCT_THREADS);
-    const size_t shared = product_shared(Width);
+    const size_t shared = product_shared(Parts, Width);
 
     if (!turn_a && !turn_b) {
-        CUDA_LAUNCH(cuda, product_kernel<Width, false, false, B, Split>, grid, block, shared, job);
+        CUDA_LAUNCH(cuda, product_kernel<Width, false, false, B, Parts>, grid, block, shared, job);
     } else if (!turn_a) {
-        CUDA_LAUNCH(cuda, product_kernel<Width, false, true, B, Split>, grid, block, shared, job);
+        CUDA_LAUNCH(cuda, product_kernel<Width, false, true, B, Parts>, grid, block, shared, job);
     } else if (!turn_b) {
-        CUDA_LAUNCH(cuda, product_kernel<Width, true, false, B, Split>, grid, block, shared, job);
+        CUDA_LAUNCH(cuda, product_kernel<Width, true, false, B, Parts>, grid, block, shared, job);
     } else {
-        CUDA_LAUNCH(cuda, product_kernel<Width, true, true, B, Split>, grid, block, shared, job);
+        CUDA_LAUNCH(cuda, product_kernel<Width, true, true, B, Parts>, grid, block, shared, job);
     }
 }
 
@@ -264,11 +282,11 @@ void cuda_product_own(struct cuda_backend *cuda, const struct cuda_product *p) {
         if (job.part == NULL) { return; }
     }
     if (p->b_bf16) {
-        product_launch<PRODUCT_WIDE, bf16, false>(cuda, job, turn_a, turn_b);
+        product_launch<PRODUCT_WIDE, bf16, 1>(cuda, job, turn_a, turn_b);
     } else if (width == PRODUCT_NARROW) {
-        product_launch<PRODUCT_NARROW, float, true>(cuda, job, turn_a, turn_b);
+        product_launch<PRODUCT_NARROW, float, 3>(cuda, job, turn_a, turn_b);
     } else {
-        product_launch<PRODUCT_WIDE, float, true>(cuda, job, turn_a, turn_b);
+        product_launch<PRODUCT_WIDE, float, 3>(cuda, job, turn_a, turn_b);
     }
     if (job.parts > 1) {
         const size_t size = (size_t)job.m * (size_t)job.n;
