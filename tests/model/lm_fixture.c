@@ -65,7 +65,7 @@ static void start_values(struct lm_fixture *f) {
 
 static void open_all(struct lm_fixture *f, const char *path) {
     struct error err;
-    ASSERT_OK(backend_cpu_new(1, &f->be, &err), err);
+    if (f->be == NULL) { ASSERT_OK(backend_cpu_new(1, &f->be, &err), err); }
     ASSERT_OK(checkpoint_open(path, &f->checkpoint, &err), err);
     ASSERT_OK(base_model_load(f->be, f->checkpoint, PRECISION_F32, true, &f->base, &err), err);
     ASSERT_OK(ilora_params_new(f->be, base_model_description(f->base), &f->shape, 5, true,
@@ -102,6 +102,14 @@ void lm_fixture_open_base(struct lm_fixture *f, const char *path, int K, enum il
     memset(f, 0, sizeof *f);
     f->shape = shape_of(ILORA_GATE_STREAM, K, head, item_tokens);
     open_all(f, path);
+}
+
+void lm_fixture_open_on(struct lm_fixture *f, struct backend *be, int K, enum ilora_head head,
+                        bool item_tokens) {
+    memset(f, 0, sizeof *f);
+    f->be = be;
+    f->shape = shape_of(ILORA_GATE_STREAM, K, head, item_tokens);
+    open_all(f, LM_BUILTIN);
 }
 
 void lm_fixture_open(struct lm_fixture *f, int K, enum ilora_head head, bool item_tokens) {

@@ -39,6 +39,9 @@ void lm_fixture_open(struct lm_fixture *f, int K, enum ilora_head head, bool ite
 /* The same over another base model of at least 256 tokens. */
 void lm_fixture_open_base(struct lm_fixture *f, const char *path, int K, enum ilora_head head,
                           bool item_tokens);
+/* Over the built-in model on this backend, which the fixture takes. */
+void lm_fixture_open_on(struct lm_fixture *f, struct backend *be, int K, enum ilora_head head,
+                        bool item_tokens);
 /* Over the built-in model with this gate; running variances are positive. */
 void lm_fixture_open_gate(struct lm_fixture *f, enum ilora_gate gate, int K, enum ilora_head head,
                           bool item_tokens);
