@@ -3,9 +3,9 @@
  * test_cuda_learner.c - the language model on the CUDA backend, run by the executor, against the
  * same model on the CPU backend: gradients, one step, scores.
  *
- * The bound is a tenth of that of a snapshot that moves between backends (1e-3 max|ref| per tensor).
- * Where the exact gradient is 0 (a bias before a softmax that shifts with it) only rounding is left:
- * such a tensor is judged by the largest of all. */
+ * The bound is a tenth of that of a snapshot that moves between backends, which is 1e-3 max|ref|
+ * per tensor. Where the exact gradient is 0 (a bias before a softmax that shifts with it) only
+ * rounding is left: such a tensor is judged by the largest of all. */
 #include <math.h>
 #include <stdlib.h>
 

@@ -165,8 +165,8 @@ static void a_segment_has_the_same_bits_at_another_place(void **state) {
     close_both(&p);
 }
 
-/* Where a backend holds bf16 weights attention splits numbers in two; the cases are those of f32 all
- * the same. */
+/* Where a backend holds bf16 weights attention splits numbers in two parts; the cases and their
+ * tolerance are those of f32 all the same. */
 static void attention_beside_bf16_weights_passes_its_cases(void **state) {
     const float w[1] = {1.0f};
     struct backend *be = NULL;
