@@ -22,8 +22,10 @@
 /* What one sample points into. */
 struct lm_case {
     struct prompt prompt;
-    uint32_t history[PROMPT_ITEMS_MAX];
+    uint32_t history[PROMPT_ITEMS_MAX]; /* in the prompt */
     int history_count;
+    const uint32_t *known; /* borrowed: all that is known of the user, for z, as when serving */
+    int known_count;
 };
 
 struct lm_cases {
@@ -78,7 +80,7 @@ static int newest_items(const struct learner *learner, const uint32_t *history, 
     return written;
 }
 
-/* Appends a case for a history; its state is filled in later. */
+/* Appends a case for a history, which must live as long; its state is filled in later. */
 static enum status case_add(struct learner *learner, struct lm_cases *cases,
                             const uint32_t *history, int history_count, int M,
                             const struct title_tokens *const *titles, struct error *err) {
@@ -87,6 +89,8 @@ static enum status case_add(struct learner *learner, struct lm_cases *cases,
 
     assert(cases->count < cases->capacity);
     struct lm_case *one = &cases->list[cases->count];
+    one->known = history;
+    one->known_count = history_count;
     one->history_count = newest_items(learner, history, history_count, M, one->history);
     for (int n = 0; n < one->history_count && titles == NULL; n++) {
         enum status status = learner_lm_title(learner, one->history[n], &known[n], err);
@@ -189,8 +193,8 @@ static enum status cases_states(struct learner *learner, struct lm_cases *cases,
     if (requests == NULL) { return error_set(err, STATUS_NO_MEMORY, "states"); }
 
     for (int n = 0; n < cases->count; n++) {
-        requests[n].history = cases->samples[n].history;
-        requests[n].history_count = cases->samples[n].history_count;
+        requests[n].history = cases->list[n].known;
+        requests[n].history_count = cases->list[n].known_count;
     }
     (void)sasrec_vectors(learner->fast->sasrec); /* computes them */
     enum status status =

@@ -19,7 +19,7 @@ static enum status count_items(void *context, uint64_t seq, int *ret_count, stru
     return STATUS_OK;
 }
 
-static struct span title_of(struct learner_stream *stream, uint32_t item) {
+static struct span title_of(struct learner_walk *stream, uint32_t item) {
     static const char *const words[] = {"red", "green", "blue", "old", "new"};
 
     (void)snprintf(stream->title, sizeof stream->title, "The %s story %u", words[item % 5],
@@ -51,7 +51,7 @@ static enum status visit_changes(void *context, uint64_t after, uint64_t upto,
 
 static enum status get_exclusions(void *context, uint64_t seq, uint32_t *items, int max,
                                   int *ret_count, struct error *err) {
-    const struct learner_stream *stream = context;
+    const struct learner_walk *stream = context;
     int user = stream->user_of_row[seq - 1], count = 0;
     bool consumed[FIXTURE_ITEMS] = {false};
 
@@ -67,7 +67,7 @@ static enum status get_exclusions(void *context, uint64_t seq, uint32_t *items, 
     return STATUS_OK;
 }
 
-static void row_fill(struct learner_stream *stream, int index, int user, uint32_t item) {
+static void row_fill(struct learner_walk *stream, int index, int user, uint32_t item) {
     struct training_row *row = &stream->rows[index];
     int held = stream->consumed_count[user];
     int window = held < WINDOW_MAX ? held : WINDOW_MAX;
@@ -97,7 +97,7 @@ static void row_fill(struct learner_stream *stream, int index, int user, uint32_
     stream->user_of_row[index] = user;
 }
 
-void learner_stream_init(struct learner_stream *stream) {
+void learner_stream_init(struct learner_walk *stream) {
     struct rng rng = rng_make(17, 1);
     uint32_t place[FIXTURE_USERS];
 
@@ -122,7 +122,7 @@ void learner_stream_init(struct learner_stream *stream) {
     };
 }
 
-void learner_stream_free(struct learner_stream *stream) {
+void learner_stream_free(struct learner_walk *stream) {
     memory_free(stream->rows);
 }
 
@@ -146,7 +146,7 @@ struct learner_settings learner_fixture_settings(void) {
     };
 }
 
-void learner_fixture_run(struct learner *learner, const struct learner_stream *stream, int first,
+void learner_fixture_run(struct learner *learner, const struct learner_walk *stream, int first,
                          int count) {
     struct error err;
 

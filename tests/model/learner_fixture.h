@@ -12,7 +12,7 @@
 #define FIXTURE_BATCH 32
 #define FIXTURE_ROWS  (40 * FIXTURE_BATCH)
 
-struct learner_stream {
+struct learner_walk {
     struct training_row *rows; /* (FIXTURE_ROWS) owns */
     /* what each user consumed: items and their order */
     uint32_t consumed[FIXTURE_USERS][FIXTURE_ROWS];
@@ -24,12 +24,12 @@ struct learner_stream {
 };
 
 /* Rows marked for evaluation (all) and for the language model (every fourth). Fails the test. */
-void learner_stream_init(struct learner_stream *stream);
-void learner_stream_free(struct learner_stream *stream);
+void learner_stream_init(struct learner_walk *stream);
+void learner_stream_free(struct learner_walk *stream);
 /* Small and quick; no language model. */
 struct learner_settings learner_fixture_settings(void);
 /* Learns batches [first, first+count) of the stream; fails the test on an error. */
-void learner_fixture_run(struct learner *learner, const struct learner_stream *stream, int first,
+void learner_fixture_run(struct learner *learner, const struct learner_walk *stream, int first,
                          int count);
 /* Whole file equal; fails the test with the name otherwise. */
 void assert_same_file(const char *folder_a, const char *folder_b, const char *name);

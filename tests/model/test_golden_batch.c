@@ -12,7 +12,7 @@
 #include "tests/support/unit.h"
 
 struct fixture {
-    struct learner_stream stream; /* large */
+    struct learner_walk stream; /* large */
     struct backend *be;
     struct checkpoint *checkpoint;
     struct base_model *base;

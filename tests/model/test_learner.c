@@ -11,7 +11,7 @@
 #include "tests/support/unit.h"
 
 struct fixture {
-    struct learner_stream *stream;
+    struct learner_walk *stream;
     struct backend *be;
     struct tmpdir tmp;
 };
@@ -19,7 +19,7 @@ struct fixture {
 static const uint8_t no_base[SHA256_BYTES];
 
 static int setup(void **state) {
-    static struct learner_stream stream; /* large; one test at a time */
+    static struct learner_walk stream; /* large; one test at a time */
     static struct fixture fixture;
     struct error err;
 

@@ -7,12 +7,13 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "model/learner_rooms.h"
 #include "tests/model/learner_fixture.h"
 #include "tests/support/tmpdir.h"
 #include "tests/support/unit.h"
 
 struct fixture {
-    struct learner_stream *stream;
+    struct learner_walk *stream;
     struct backend *be;
     struct checkpoint *checkpoint;
     struct base_model *base;
@@ -24,7 +25,7 @@ struct fixture {
 static const uint8_t base_digest[SHA256_BYTES] = {1, 2, 3};
 
 static int setup(void **state) {
-    static struct learner_stream stream; /* large; one test at a time */
+    static struct learner_walk stream; /* large; one test at a time */
     static struct fixture fixture;
     struct error err;
 
@@ -201,6 +202,30 @@ static void a_loaded_version_scores_like_the_made_one_whatever_was_learned_since
     learner_free(learner);
 }
 
+/* The gate must see the same state of a user when it learns, is evaluated and serves: SASRec's over
+ * its own history, which is longer than the prompt's. */
+static void evaluation_scores_as_serving_does(void **state) {
+    struct fixture *fixture = *state;
+    struct learner *learner = learner_open(fixture, ILORA_HEAD_ITEM);
+    struct error err;
+
+    learner_fixture_run(learner, fixture->stream, 0, 12);
+    struct version *version = make_version(fixture, learner, 1, "v");
+    const struct training_row *row = &fixture->stream->rows[600];
+    assert_true((int)row->window_count > lm_settings(fixture).history);
+    float *served = scores_under(fixture, learner, version, 600);
+    const struct rank_request request = {.history = row->window,
+                                         .history_count = (int)row->window_count};
+    float evaluated[FIXTURE_ITEMS];
+    assert_int_equal(version->fast->items, FIXTURE_ITEMS);
+    ASSERT_OK(learner_lm_scores(learner, &request, 1, false, evaluated, &err), err);
+
+    assert_memory_equal(evaluated, served, sizeof evaluated);
+    memory_free(served);
+    version_give(version);
+    learner_free(learner);
+}
+
 static void full_stack_and_heads_are_evaluated_on_the_same_rows(void **state) {
     struct fixture *fixture = *state;
     struct learner *learner = learner_open(fixture, ILORA_HEAD_ITEM);
@@ -315,6 +340,7 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(
             a_loaded_version_scores_like_the_made_one_whatever_was_learned_since, setup, teardown),
+        cmocka_unit_test_setup_teardown(evaluation_scores_as_serving_does, setup, teardown),
         cmocka_unit_test_setup_teardown(full_stack_and_heads_are_evaluated_on_the_same_rows, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(adapter_has_the_names_and_the_configuration_of_peft, setup,

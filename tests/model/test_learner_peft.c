@@ -19,7 +19,7 @@
 #define TOKENS  9
 
 struct fixture {
-    struct learner_stream *stream;
+    struct learner_walk *stream;
     struct backend *be;
     struct checkpoint *checkpoint;
     struct base_model *base;
@@ -31,7 +31,7 @@ struct fixture {
 static const uint8_t base_digest[SHA256_BYTES] = {1, 2, 3};
 
 static int setup(void **state) {
-    static struct learner_stream stream; /* large; one test at a time */
+    static struct learner_walk stream; /* large; one test at a time */
     static struct fixture f;
     struct error err;
 
