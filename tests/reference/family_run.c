@@ -86,7 +86,7 @@ static void run_ten(struct lm_reference *r, FILE *out) {
                           .weight_decay = 0.01f,
                           .beta1 = 0.9f,
                           .beta2 = 0.999f,
-                          .epsilon = 1e-8f,
+                          .epsilon = 1e-5f, /* families.py says why */
                           .clip_norm = 1.0f,
                           .ema_decay = 0.9f,
                           .proximal = 2.0f};
