@@ -71,6 +71,17 @@ const struct command command_forget = {"forget", "remove a user, or say what is 
 
 /* ---- printing ---- */
 
+/* Words of a producer: control characters (C0, DEL, C1) could give orders to the terminal. */
+static void print_words(struct span words) {
+    const uint8_t *bytes = (const uint8_t *)words.data;
+    for (size_t i = 0; i < words.size; i++) {
+        bool c1 = bytes[i] == 0xC2 && i + 1 < words.size && bytes[i + 1] < 0xA0;
+        bool plain = bytes[i] >= 0x20 && bytes[i] != 0x7F && !c1;
+        (void)putchar(plain ? bytes[i] : '?');
+        i += c1;
+    }
+}
+
 /* Title, or the id of an item without one. */
 static struct span item_words(const struct json_value *item) {
     struct span title = client_text(item, "title");
@@ -87,9 +98,12 @@ static void print_recommendation(const struct json_value *answer) {
         const struct json_value *item = json_element(items, i);
         struct span words = item_words(item), id = client_text(item, "item"),
                     source = client_text(item, "source");
-        (void)printf("%3" PRId64 ". %6.3f  %.*s  [%.*s, %.*s]\n", client_integer(item, "rank", 0),
-                     client_real(item, "score", 0.0), SPAN_ARG(words), SPAN_ARG(id),
-                     SPAN_ARG(source));
+        (void)printf("%3" PRId64 ". %6.3f  ", client_integer(item, "rank", 0),
+                     client_real(item, "score", 0.0));
+        print_words(words);
+        (void)printf("  [");
+        print_words(id);
+        (void)printf(", %.*s]\n", SPAN_ARG(source));
     }
     const struct json_value *published = json_member(answer, "published");
     if (published == NULL) { return; }
@@ -98,8 +112,8 @@ static void print_recommendation(const struct json_value *answer) {
                  client_integer(published, "model_version", 0), SPAN_ARG(tier));
     items = json_member(published, "items");
     for (size_t i = 0; i < json_size(items); i++) {
-        struct span words = item_words(json_element(items, i));
-        (void)printf("%s %.*s", i == 0 ? "" : ",", SPAN_ARG(words));
+        (void)printf(i == 0 ? " " : ", ");
+        print_words(item_words(json_element(items, i)));
     }
     (void)putchar('\n');
 }
@@ -117,7 +131,11 @@ static void print_history(const struct json_value *answer) {
         if (gmtime_r(&seconds, &when) != NULL) {
             (void)strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &when); /* "" when it fails */
         }
-        (void)printf("%s  %.*s  [%.*s]\n", text, SPAN_ARG(words), SPAN_ARG(id));
+        (void)printf("%s  ", text);
+        print_words(words);
+        (void)printf("  [");
+        print_words(id);
+        (void)puts("]");
     }
 }
 
@@ -152,7 +170,9 @@ static void print_receipt(const struct json_value *answer) {
     int64_t first = client_integer(versions, "first", 0),
             last = client_integer(versions, "last", 0);
     bool returned = false;
-    (void)printf("user '%.*s': %.*s\n", SPAN_ARG(user), SPAN_ARG(state));
+    (void)printf("user '");
+    print_words(user);
+    (void)printf("': %.*s\n", SPAN_ARG(state));
     (void)printf("forgotten    epoch %" PRId64 " of the ledger, after event %" PRId64
                  "; key %.*s; %" PRId64 " events, the first was %" PRId64 "\n",
                  client_integer(answer, "epoch", 0), client_integer(answer, "seq", 0),

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -261,6 +262,9 @@ static void a_control_line_that_trickles_is_cut_and_a_whole_one_is_not(void **st
     const char *path = tmpdir_path(&f->folder, "control.sock");
     struct control_socket *control = NULL;
     ASSERT_OK(control_socket_open(path, f->query, &control, &f->err), f->err);
+    struct stat file;
+    assert_int_equal(stat(path, &file), 0);
+    assert_int_equal(file.st_mode & 0777, 0660); /* owner and group, nobody else */
     int slow = control_client(path), quiet = control_client(path);
     int64_t began = clock_monotonic_us(), next = began;
     size_t got = 0;

@@ -155,6 +155,8 @@ def check(strict):
         other = state_key(daemon, "crowd1")
         expect(files(daemon.state, other), "no checkpoint holds a hash at all: the search is blind")
         expect(USER not in daemon.log(), "the id is in the log")
+        expect(strict or f"forget by user {os.getuid()}, process" in daemon.log(),
+               "the log does not say who asked")
 
         daemon.start()  # and a restart does not bring anything back
         expect(receipt(daemon)["state"] == "erased", "another receipt after a restart")
