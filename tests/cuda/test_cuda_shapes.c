@@ -188,6 +188,49 @@ static void attention_beside_bf16_weights_passes_its_cases(void **state) {
     be->ops->free(be);
 }
 
+/* ---- loss ------------------------------------------------------------------------------------ */
+
+/* Rows as wide as a vocabulary take more threads; with and without four at a time. */
+static void rows_as_wide_as_a_vocabulary_pass(void **state) {
+    static const struct op_case wide[] = {
+        {"cross_entropy", .N = 5, .C = 5001, .pad = 3}, {"cross_entropy", .N = 5, .C = 8192},
+        {"cross_entropy", .N = 1, .C = 151936},         {"log_softmax_at", .N = 3, .C = 5001},
+        {"log_softmax_at", .N = 3, .C = 8192},          {"log_softmax", .N = 3, .C = 49152},
+    };
+    struct backend *be = NULL;
+    struct error err;
+    char words[256] = "";
+    (void)state;
+    ASSERT_OK(backend_cuda_new(0, &be, &err), err);
+    for (size_t i = 0; i < sizeof wide / sizeof wide[0]; i++) {
+        double excess = op_check_forward(be, &wide[i], words, sizeof words);
+        if (!(excess <= 1.0)) { fail_msg("%s: %.3g times the tolerance", words, excess); }
+    }
+    be->ops->free(be);
+}
+
+/* LoRA's shapes in one place: ranks 8, 16, 64, thousands of rows summed, a long k in parts. */
+static void products_of_lora_pass(void **state) {
+    static const struct op_case lora[] = {
+        {"product", .N = 1030, .C = 8, .K = 576, .flag_b = true, .alpha = 1.0f},
+        {"product", .N = 4096, .C = 64, .K = 65, .flag_b = true, .alpha = 1.0f},
+        {"product", .N = 33, .C = 64, .K = 2049, .flag_b = true, .alpha = 2.0f, .pad = 1},
+        {"product", .N = 16, .C = 577, .K = 4096, .flag_a = true, .alpha = 1.0f, .beta = 1.0f},
+        {"product", .N = 577, .C = 64, .K = 1500, .flag_a = true, .alpha = 4.0f, .beta = 1.0f},
+        {"product", .N = 1, .C = 8, .K = 1024, .flag_b = true, .alpha = 1.0f},
+    };
+    struct backend *be = NULL;
+    struct error err;
+    char words[256] = "";
+    (void)state;
+    ASSERT_OK(backend_cuda_new(0, &be, &err), err);
+    for (size_t i = 0; i < sizeof lora / sizeof lora[0]; i++) {
+        double excess = op_check_forward(be, &lora[i], words, sizeof words);
+        if (!(excess <= 1.0)) { fail_msg("%s: %.3g times the tolerance", words, excess); }
+    }
+    be->ops->free(be);
+}
+
 /* ---- optimiser ------------------------------------------------------------------------------- */
 
 #define TENSORS 150 /* more than a launch takes */
@@ -249,6 +292,8 @@ int main(void) {
         cmocka_unit_test(hundreds_of_branches_equal_the_cpus),
         cmocka_unit_test(a_segment_has_the_same_bits_at_another_place),
         cmocka_unit_test(attention_beside_bf16_weights_passes_its_cases),
+        cmocka_unit_test(rows_as_wide_as_a_vocabulary_pass),
+        cmocka_unit_test(products_of_lora_pass),
         cmocka_unit_test(more_tensors_than_a_launch_takes_equal_the_cpus),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
