@@ -427,6 +427,16 @@ static enum status feed_decoded(struct engine *engine, const struct stream_recor
     return status;
 }
 
+/* In strict mode users are forgotten in an epoch until the next group, wherever epochs begin: within
+ * one group no more than PENDING_CONTROLS_MAX and one are queued. */
+static bool epoch_must_close(const struct engine *engine) {
+    static_assert(EPOCH_FORGOTTEN_MAX > EPOCH_FORGOTTEN_FULL + PENDING_CONTROLS_MAX + 1,
+                  "where an epoch ends decides over no user");
+    if (epoch_is_full(&engine->epoch)) { return true; }
+    if (engine->epoch.forgotten_count < EPOCH_FORGOTTEN_FULL) { return false; }
+    return engine->group.events == 0 || !engine->doors.settings->engine_strict;
+}
+
 enum status engine_feed(struct engine *engine, const struct stream_record *record,
                         struct error *err) {
     struct stream_position *position =
@@ -436,7 +446,7 @@ enum status engine_feed(struct engine *engine, const struct stream_record *recor
                          engine_topic_name(engine, (int)record->topic), (int)record->partition);
     }
     if (record->offset < position->next) { return STATUS_OK; }
-    if (epoch_is_full(&engine->epoch) && engine->follow == NULL) {
+    if (engine->follow == NULL && epoch_must_close(engine)) {
         return error_set(err, STATUS_AGAIN, "the epoch is full");
     }
     enum status status = epoch_run_extend(&engine->epoch, record, err);

@@ -21,11 +21,12 @@
 #include "base/stream.h"
 #include "proto/outbound.h"
 
-#define EPOCH_RUNS_MAX      8192
-#define EPOCH_GROUPS_MAX    8192
-#define EPOCH_ANNOUNCED_MAX 64
-#define EPOCH_FORGOTTEN_MAX 64
-#define EPOCH_CRASHED_MAX   64
+#define EPOCH_RUNS_MAX       8192
+#define EPOCH_GROUPS_MAX     8192
+#define EPOCH_ANNOUNCED_MAX  64
+#define EPOCH_FORGOTTEN_MAX  192
+#define EPOCH_FORGOTTEN_FULL 64 /* then it is closed at the next group: one more group fits */
+#define EPOCH_CRASHED_MAX    64
 
 struct epoch_output {
     enum stream_topic topic;

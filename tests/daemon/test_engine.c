@@ -362,6 +362,34 @@ static void a_user_forgotten_twice_has_one_record_of_both(void **state) {
     close_fixture(f);
 }
 
+/* How many fit an epoch must not show: strict mode is the same wherever epochs end. */
+static void many_forgets_in_one_epoch_are_all_obeyed(void **state) {
+    (void)state;
+    static const char *const no_versions[] = {"publish.version_batches=100000"};
+    struct fixture *f = open_with(true, no_versions, 1);
+    for (int i = 0; i < 200; i++) {
+        char text[96], user[16], id[16];
+        (void)snprintf(user, sizeof user, "gone%d", i);
+        (void)snprintf(id, sizeof id, "g%d", i);
+        event(f, id, user, "i1");
+        (void)snprintf(text, sizeof text,
+                       "{\"event\":\"control\",\"command\":\"forget_user\",\"user\":\"%s\"}", user);
+        control(f, text);
+        crowd(f, 40 * i, 40); /* a batch end for each */
+    }
+    run_with(f, (struct tiny_pace){.epoch_records = 1000000});
+
+    assert_int_equal(state_of(f)->counts.dead, 0);
+    assert_in_range(state_of(f)->epoch, 3, 12); /* closed by what was forgotten */
+    for (int i = 0; i < 200; i++) {
+        char user[16];
+        (void)snprintf(user, sizeof user, "gone%d", i);
+        assert_int_equal(sequence_of(f, user).count, 0);
+    }
+    assert_int_equal(forget_of(f, "gone199").events, 1);
+    close_fixture(f);
+}
+
 /* The group that is open when the user is forgotten would publish a list for it again. */
 static void a_user_forgotten_within_a_group_gets_no_list_at_its_end(void **state) {
     (void)state;
@@ -546,6 +574,7 @@ int main(void) {
         cmocka_unit_test(a_forgotten_user_is_gone_at_once_and_marked_for_the_learner),
         cmocka_unit_test(a_forget_names_the_rows_and_versions_that_knew_the_user),
         cmocka_unit_test(a_user_forgotten_twice_has_one_record_of_both),
+        cmocka_unit_test(many_forgets_in_one_epoch_are_all_obeyed),
         cmocka_unit_test(a_user_forgotten_within_a_group_gets_no_list_at_its_end),
         cmocka_unit_test(a_rollback_is_a_new_version_at_the_batch_end),
         cmocka_unit_test(a_rollback_to_nothing_spends_its_number_and_changes_nothing),
