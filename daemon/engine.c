@@ -427,8 +427,8 @@ static enum status feed_decoded(struct engine *engine, const struct stream_recor
     return status;
 }
 
-/* In strict mode users are forgotten in an epoch until the next group, wherever epochs begin: within
- * one group no more than PENDING_CONTROLS_MAX and one are queued. */
+/* In strict mode users are forgotten in an epoch until the next group, wherever epochs begin:
+ * within one group no more than PENDING_CONTROLS_MAX and one are queued. */
 static bool epoch_must_close(const struct engine *engine) {
     static_assert(EPOCH_FORGOTTEN_MAX > EPOCH_FORGOTTEN_FULL + PENDING_CONTROLS_MAX + 1,
                   "where an epoch ends decides over no user");

@@ -10,7 +10,9 @@ the slack of pages keep old bytes until they are used again (SECURITY.md).
 """
 import json
 import os
+import shutil
 import struct
+import subprocess
 import sys
 import time
 
@@ -77,6 +79,17 @@ def files(folder, needle):
                 if needle in data.read():
                     found.append(os.path.relpath(whole, folder))
     return found
+
+
+def compacted(daemon):
+    """Copies of the id in a compact copy of the state, as SECURITY.md advises; None: no tool."""
+    if not shutil.which("mdb_copy"):
+        return None
+    copy = os.path.join(daemon.folder, "compact")
+    os.mkdir(copy)
+    subprocess.run(["mdb_copy", "-c", os.path.join(daemon.state, "state"), copy], check=True)
+    with open(os.path.join(copy, "data.mdb"), "rb") as data:
+        return data.read().count(USER.encode())
 
 
 def crowd(first, count):
@@ -152,6 +165,7 @@ def check(strict):
         expect(state.holds(key) == 0, "the keyed hash is in the state's rows")
         for needle in (USER.encode(), key):
             expect(not files(daemon.state, needle), f"held by {files(daemon.state, needle)}")
+        expect(not compacted(daemon), "a compact copy holds the id")
         other = state_key(daemon, "crowd1")
         expect(files(daemon.state, other), "no checkpoint holds a hash at all: the search is blind")
         expect(USER not in daemon.log(), "the id is in the log")
@@ -163,8 +177,8 @@ def check(strict):
         daemon.audit()
         left = state.bytes.count(USER.encode())
         daemon.stop()
-        return (f"forgotten after {last['seq']}, learner at {last['learner_forgets_at']}, erased with "
-                f"checkpoints from {last['checkpoint_oldest']}, versions {last['versions']}; "
+        return (f"forgotten after {last['seq']}, learner at {last['learner_forgets_at']}, erased "
+                f"with checkpoints from {last['checkpoint_oldest']}, versions {last['versions']}; "
                 f"{left} copies in free pages and slack")
 
 
