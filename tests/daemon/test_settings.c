@@ -188,11 +188,16 @@ static void listen_takes_addresses_paths_and_none(void **state) {
     ASSERT_STATUS(settings_listen("127.0.0.1", &address, &f->err), STATUS_CONFIG);
 }
 
-static void all_interfaces_need_a_token(void **state) {
+static void an_address_that_others_reach_needs_a_token(void **state) {
     struct fixture *f = *state;
 
     ASSERT_STATUS(load(f, "http.listen=0.0.0.0:8040", NULL), STATUS_CONFIG);
+    ASSERT_STATUS(load(f, "http.listen=192.0.2.1:8040", NULL), STATUS_CONFIG);
+    ASSERT_STATUS(load(f, "http.listen=[2001:db8::1]:8040", NULL), STATUS_CONFIG);
+    ASSERT_CONTAINS(f->err.text, "[http] token");
     ASSERT_OK(load(f, "http.listen=0.0.0.0:8040", "http.token=secret"), f->err);
+    ASSERT_OK(load(f, "http.listen=127.0.0.2:8040", NULL), f->err);
+    ASSERT_OK(load(f, "http.listen=/run/ilorad/http.sock", NULL), f->err);
 }
 
 int main(void) {
@@ -212,7 +217,8 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(kafka_passwords_come_from_credentials, setup, teardown),
         cmocka_unit_test_setup_teardown(listen_takes_addresses_paths_and_none, setup, teardown),
-        cmocka_unit_test_setup_teardown(all_interfaces_need_a_token, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_address_that_others_reach_needs_a_token, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
