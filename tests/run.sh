@@ -157,6 +157,7 @@ run_reference() {
         --vocab "$(vocabularies "$venv")"
     compare "golden gates" "$python" $here/gate_make_golden.py "$work/tiny.bin" \
         $here/lm_tiny_k4.bin "$work"
+    compare "golden gates, the same bytes" cmp "$work/gate_steps.bin" $here/gate_steps.bin
     compare "golden decoding" "$python" $here/decode_make_golden.py "$work/tiny.bin" \
         "$work/small.bin" $here/decode_builtin.bin --check
     compare "decoding of families" "$python" $here/decode_architectures.py "$tools/decode_ids" \
