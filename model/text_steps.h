@@ -112,8 +112,8 @@ MUST_CHECK enum status text_pattern_find(const struct text_pattern *pattern,
                                          struct error *err);
 void text_match_free(struct text_match *match);
 
-/* Appends the piece, which is UTF-8, in a normal form, in time linear in its size. NO_MEMORY. Inside
- * model/text_*.c only. */
+/* Appends the piece, which is UTF-8, in a normal form, in time linear in its size. NO_MEMORY.
+ * Inside model/text_*.c only. */
 MUST_CHECK enum status text_form_append(enum text_normal_form form, struct text_work *work,
                                         struct span piece, struct buffer *out);
 

@@ -6,9 +6,9 @@
  *
  * Two searches: two daemons without a learner (moves, take-overs, zombies), and one daemon with it.
  * The protocol itself must have no violation in any state and must be able to finish; each broken
- * variant must have one in the search that is about it; --schedules prints the shortest. States are remembered by 64-bit
- * fingerprints with the step that led there (a collision could hide a state: with 10^7 states the
- * chance of any is 3 in 10^6).
+ * variant must have one in the search that is about it; --schedules prints the shortest. States are
+ * remembered by 64-bit fingerprints with the step that led there (a collision could hide a state:
+ * with 10^7 states the chance of any is 3 in 10^6).
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -150,7 +150,7 @@ static void steps_tail(struct steps *steps, int d) {
     s->daemons[d].known = mine ? from->stream.length : 0;
 }
 
-/* After --take-over the tail is the owner's that was named, or ours; anybody else's came between. */
+/* After --take-over the tail is the owner's that was named, or ours; else somebody came between. */
 static bool tail_is_expected(const struct model_state *s, int d) {
     return tail_is_mine(s, d) || s->daemons[d].known == s->stream.length;
 }
