@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -165,24 +166,25 @@ enum status device_plan_check(const struct device_plan *plan, size_t free_bytes,
                      free_bytes / MIB, words, setting_to_lower(plan));
 }
 
-/* MemAvailable, MemTotal of proc(5)'s meminfo, in KiB there. False: not to be known. */
+/* Bytes of one line of proc(5)'s meminfo, which counts in KiB; 0 when it has no such line. */
+static size_t meminfo_bytes(const char *text, const char *name) {
+    const char *line = strstr(text, name);
+    return line == NULL ? 0 : (size_t)strtoull(line + strlen(name), NULL, 10) * 1024;
+}
+
+/* False: not to be known. */
 static bool host_memory(size_t *ret_free, size_t *ret_total) {
-    struct buffer text = {0};
+    struct buffer bytes = {0};
     struct error ignored;
-    unsigned long long total = 0, available = 0;
-    bool known = false;
-    if (file_read("/proc/meminfo", MEMINFO_BYTES_MAX, &text, &ignored) == STATUS_OK) {
-        char line[MEMINFO_BYTES_MAX + 1];
-        memcpy(line, text.data, text.size);
-        line[text.size] = '\0';
-        const char *at = strstr(line, "MemAvailable:"), *all = strstr(line, "MemTotal:");
-        known = at != NULL && all != NULL && sscanf(at, "MemAvailable: %llu", &available) == 1 &&
-                sscanf(all, "MemTotal: %llu", &total) == 1;
+    char text[MEMINFO_BYTES_MAX + 1] = "";
+    if (file_read("/proc/meminfo", MEMINFO_BYTES_MAX, &bytes, &ignored) == STATUS_OK) {
+        memcpy(text, bytes.data, bytes.size);
+        text[bytes.size] = '\0';
     }
-    buffer_free(&text);
-    *ret_free = (size_t)available * 1024;
-    *ret_total = (size_t)total * 1024;
-    return known;
+    buffer_free(&bytes);
+    *ret_free = meminfo_bytes(text, "MemAvailable:");
+    *ret_total = meminfo_bytes(text, "MemTotal:");
+    return *ret_free > 0 && *ret_total > 0;
 }
 
 enum status device_plan_reserve(const struct device_plan *plan, struct backend *be,

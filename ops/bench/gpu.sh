@@ -36,8 +36,14 @@ table=$out/table
 : >"$table"
 
 say() { printf 'gpu.sh: %s\n' "$*"; }
-wanted() { case ",$parts," in *",$1,"*) true ;; *) note "$1" "not run: not asked for"; false ;; esac; }
+wanted() {
+    case ",$parts," in *",$1,"*) return 0 ;; esac
+    note "$1" "not run: not asked for"
+    return 1
+}
 note() { printf '%-9s %s\n' "$1" "$2" >>"$table"; }
+
+last() { tail -n 1 "$1" | cut -c1-120; }
 
 # run PART SECONDS PROGRAM...: notes its RESULT lines, or why there are none.
 run() {
@@ -55,7 +61,7 @@ run() {
     77) no_card=1; note "$part" "not run: $(grep -m 1 '^no device' "$log" | cut -c1-120)" ;;
     124) bad=1; note "$part" "not finished in $limit s" ;;
     *) sed -n 's/^RESULT //p' "$log" | while read -r line; do note "$part" "$line"; done
-       [ $rc = 0 ] || { bad=1; note "$part" "FAILED, exit $rc: $(tail -n 1 "$log" | cut -c1-120)"; } ;;
+       [ $rc = 0 ] || { bad=1; note "$part" "FAILED, exit $rc: $(last "$log")"; } ;;
     esac
     return $rc
 }
@@ -68,7 +74,8 @@ build() {
     local cuda arch isa file flags object command
     cuda=$(ops/cuda-toolkit.sh --find 2>&1) || { note build "not run: $cuda"; return 1; }
     command -v cc >/dev/null || { note build "not run: no C compiler (cc)"; return 1; }
-    arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d .)
+    arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null |
+        head -n 1 | tr -d .)
     arch=${arch:-80}
     flags="-std=c17 -O3 -g -D_GNU_SOURCE -DILORA_VERSION=\"gpu\" -I$root -fopenmp -w"
     local numeric="-ffp-contract=off -fno-math-errno -fno-trapping-math -Wno-psabi"
@@ -81,11 +88,13 @@ build() {
     for file in $(sources base/CMakeLists.txt 'set(base_sources' base) \
         kernels/backend.c kernels/cpu/backend.c kernels/cpu/linear.c kernels/cpu/plain_packed.c \
         kernels/cpu/plain_engine.c \
-        $(sed -n '/APPEND/,/)/p' model/sources_lm.cmake | tr ' ()' '\n' | grep '\.c$' | sed 's|^|model/|') \
+        $(sources model/sources_lm.cmake APPEND model) \
         model/checkpoint.c model/checkpoint_builtin.c model/checkpoint_gguf.c model/gguf.c \
         model/gguf_dequant.c; do
         command="cc $flags $numeric -c $file"
-        case $file in kernels/cpu/backend.c) [ "$(uname -m)" != x86_64 ] || command="$command -DILORA_X86" ;; esac
+        if [ "$file $(uname -m)" = "kernels/cpu/backend.c x86_64" ]; then
+            command="$command -DILORA_X86"
+        fi
         add "$out/o/$(echo "$file" | tr / _).o" "$command"
     done
     for isa in base avx2 avx512; do
@@ -93,7 +102,8 @@ build() {
         case $isa in
         base) command="" ;;
         avx2) command="-mavx2 -mfma" ;;
-        *) command="-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mprefer-vector-width=512" ;;
+        *) command="-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma"
+           command="$command -mprefer-vector-width=512" ;;
         esac
         for file in $(sources kernels/CMakeLists.txt 'set(kernels_hot_sources' kernels); do
             add "$out/o/${isa}_$(echo "$file" | tr / _).o" \
@@ -102,7 +112,7 @@ build() {
     done
     for file in kernels/cuda/*.cu; do
         add "$out/o/$(basename "$file").o" \
-            "$cuda/bin/nvcc -std=c++17 -O3 -lineinfo -gencode arch=compute_$arch,code=sm_$arch -I$root -I$cuda/include -c $file"
+            "$cuda/bin/nvcc -std=c++17 -O3 -lineinfo -arch=sm_$arch -I$root -c $file"
     done
     for file in tests/cuda/card_model.c tests/kernels/op_cases.c tests/kernels/op_run.c \
         tests/kernels/op_table.c tests/kernels/reference.c; do
@@ -110,7 +120,8 @@ build() {
     done
     say "compiling $(wc -l <"$out/commands") files for sm_$arch with $cuda"
     tr '\n' '\0' <"$out/commands" | timeout 240 xargs -0 -n 1 -P "$jobs" sh -c 2>"$out/build.log" ||
-        { tail -n 20 "$out/build.log"; note build "FAILED: $(tail -n 1 "$out/build.log" | cut -c1-120)"; bad=1; return 1; }
+        { tail -n 20 "$out/build.log"; note build "FAILED: $(last "$out/build.log")"; bad=1
+          return 1; }
     for file in card_check card_time; do
         # shellcheck disable=SC2046,SC2086
         cc $flags "tests/cuda/$file.c" $(cat "$out/objects") "$cuda/lib/libcudart_static.a" \
@@ -119,14 +130,17 @@ build() {
                 -lstdc++ -ldl -lrt -lpthread -lm -o "$out/$file" 2>>"$out/build.log" ||
             { tail -n 20 "$out/build.log"; note build "FAILED: linking $file"; bad=1; return 1; }
     done
-    note build "sm_$arch, $("$cuda/bin/nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/nvcc \1/p')"
+    note build "sm_$arch, $("$cuda/bin/nvcc" --version | grep -o 'release [0-9.]*')"
 }
 
 sanitize() {
     local tool=compute-sanitizer cuda
     cuda=$(ops/cuda-toolkit.sh --find 2>/dev/null) || cuda=/usr/local/cuda
     command -v $tool >/dev/null || tool=$cuda/bin/compute-sanitizer
-    [ -x "$tool" ] || command -v "$tool" >/dev/null || { note sanitize "not run: compute-sanitizer is not installed"; return; }
+    if [ ! -x "$tool" ] && ! command -v "$tool" >/dev/null; then
+        note sanitize "not run: compute-sanitizer is not installed"
+        return
+    fi
     local check
     for check in memcheck racecheck; do
         run sanitize 60 "$tool" --tool "$check" --error-exitcode 1 "$out/card_check" repeat 1 &&

@@ -6,7 +6,7 @@
  * usage: test_cuda_flow ILORAD ILORACTL
  *
  * ILORAD is the daemon's own main.c and libraries with the executor in the place of a card. In
- * strict mode one stream makes the same versions on both: every tensor of every version is compared.
+ * strict mode one stream makes the same versions on both: every tensor of each is compared.
  * (alpha is large so that gradients are: AdamW divides them by their own size, and where that is
  * near its epsilon, rounding would be magnified.)
  * Then a run moves from one device to the other, a card fails, and a golden batch does not fit. */
