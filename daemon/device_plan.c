@@ -9,7 +9,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -169,7 +168,12 @@ enum status device_plan_check(const struct device_plan *plan, size_t free_bytes,
 /* Bytes of one line of proc(5)'s meminfo, which counts in KiB; 0 when it has no such line. */
 static size_t meminfo_bytes(const char *text, const char *name) {
     const char *line = strstr(text, name);
-    return line == NULL ? 0 : (size_t)strtoull(line + strlen(name), NULL, 10) * 1024;
+    int64_t kib = 0;
+    if (line == NULL) { return 0; }
+    line += strlen(name);
+    line += strspn(line, " ");
+    struct span digits = span_make(line, strspn(line, "0123456789"));
+    return span_integer(digits, &kib) ? (size_t)kib * 1024 : 0;
 }
 
 /* False: not to be known. */
