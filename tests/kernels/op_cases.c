@@ -3,7 +3,8 @@
  * op_cases.c - the one list of operator cases; every backend is run through it.
  *
  * Sizes are odd on purpose: 1, 7, 33 and 257 leave part vectors, part tiles and single rows. Each
- * operator has one case of more than 32,768 elements, which a team shares. */
+ * operator has one case of more than 32,768 elements, which a team shares, and the ones that see
+ * packed rows have a full pack of 4,096. */
 #include "tests/kernels/op_case.h"
 
 static const struct segment one_row[] = {{0, 1, 0, 0}};
@@ -20,6 +21,14 @@ static const struct segment branches[] = {{0, 19, 0, 0},   {19, 23, 0, 19}, {23,
 static const struct segment windows[] = {
     {0, 40, 0, 0}, {40, 45, 3, 40}, {45, 50, 0, 0}, {50, 85, 20, 33}};
 
+/* a full pack: 4,096 rows, 32 sequences of 128 */
+#define FOUR(at)                                                                                \
+    {(at), (at) + 128, 0, 0}, {(at) + 128, (at) + 256, 0, 0}, {(at) + 256, (at) + 384, 0, 0}, { \
+        (at) + 384, (at) + 512, 0, 0                                                            \
+    }
+static const struct segment full[] = {FOUR(0),    FOUR(512),  FOUR(1024), FOUR(1536),
+                                      FOUR(2048), FOUR(2560), FOUR(3072), FOUR(3584)};
+
 /* a row that sees itself, the same rows twice, ranges that overlap, that go back, that are long */
 static const struct row_range first_only[] = {{0, 1}};
 static const struct row_range mixed[] = {{0, 7},   {0, 7},  {3, 20}, {2, 3},
@@ -35,6 +44,7 @@ const struct op_case op_cases[] = {
     {"linear", .N = 33, .C = 96, .K = 64, .pad = 1},
     {"linear", .N = 257, .samples = 8, .C = 31, .K = 130, .flag_b = true},
     {"linear", .N = 100, .samples = 8, .C = 192, .K = 257, .pad = 5},
+    {"linear", .N = 4096, .samples = 2, .C = 9, .K = 16},
     {"linear +=", .N = 33, .C = 48, .K = 64, .flag_a = true, .pad = 4},
     {"linear +=", .N = 129, .samples = 8, .C = 64, .K = 33, .flag_a = true},
     {"linear bf16", .N = 1, .C = 1, .K = 1, .precision = PRECISION_BF16},
@@ -57,12 +67,16 @@ const struct op_case op_cases[] = {
     {"product", .N = 8, .C = 257, .K = 300, .flag_a = true, .alpha = 1.0f, .beta = 1.0f, .pad = 1},
     {"product", .N = 257, .C = 129, .K = 8, .alpha = 4.0f, .beta = 1.0f, .pad = 1},
     {"product", .N = 257, .C = 1, .K = 33, .flag_b = true, .alpha = 1.0f},
+    {"product", .N = 4096, .samples = 2, .C = 16, .K = 24, .flag_b = true, .alpha = 1.0f},
+    {"product", .N = 16, .samples = 2, .C = 24, .K = 4096, .flag_a = true, .alpha = 1.0f,
+     .beta = 1.0f},
     {"product", .N = 200, .C = 300, .K = 513, .alpha = 1.0f, .pad = 3},
 
     {"rmsnorm", .N = 1, .C = 1, .alpha = 1e-5f},
     {"rmsnorm", .N = 7, .C = 33, .alpha = 1e-5f, .pad = 3},
     {"rmsnorm", .N = 257, .C = 64, .alpha = 1e-6f, .pad = 1},
     {"rmsnorm", .N = 65, .C = 577, .alpha = 1e-5f},
+    {"rmsnorm", .N = 4096, .samples = 2, .C = 9, .alpha = 1e-5f},
     {"layernorm", .N = 1, .C = 2, .alpha = 1e-5f},
     {"layernorm", .N = 7, .C = 33, .alpha = 1e-5f, .pad = 3},
     {"layernorm", .N = 257, .C = 64, .alpha = 1e-5f, .pad = 1},
@@ -83,6 +97,8 @@ const struct op_case op_cases[] = {
     {"attention", .N = 257, .samples = 4, .H = 2, .G = 1, .D = 64, .alpha = 0.125f,
      SEGMENTS(long_row)},
     {"attention", .N = 65, .samples = 16, .H = 2, .G = 1, .D = 96, .alpha = 0.1f, SEGMENTS(packed)},
+    {"attention", .N = 4096, .samples = 2, .H = 1, .G = 1, .D = 64, .alpha = 0.125f,
+     SEGMENTS(full)},
     {"attention", .N = 41, .samples = 16, .H = 2, .G = 2, .D = 128, .alpha = 0.09f, .pad = 4,
      SEGMENTS(branches)},
 
@@ -119,6 +135,7 @@ const struct op_case op_cases[] = {
     /* K rows of the table */
     {"gather", .N = 33, .C = 7, .K = 9, .pad = 2},
     {"gather", .N = 257, .C = 130, .K = 64},
+    {"gather", .N = 4096, .samples = 2, .C = 7, .K = 257},
     {"scatter", .N = 7, .C = 33, .K = 9, .pad = 2},
     {"add_scatter", .N = 33, .C = 7, .K = 9, .pad = 2},
     {"add_scatter", .N = 257, .C = 130, .K = 64},
@@ -127,6 +144,7 @@ const struct op_case op_cases[] = {
     {"gate", .N = 1, .C = 8, .K = 1, .H = 1},
     {"gate", .N = 33, .C = 8, .K = 2, .H = 5, .pad = 1},
     {"gate", .N = 257, .C = 64, .K = 4, .H = 7, .beta = 1.0f},
+    {"gate", .N = 4096, .samples = 2, .C = 16, .K = 4, .H = 33, .pad = 1},
     {"gate", .N = 513, .C = 64, .K = 8, .H = 7, .flag_a = true, .pad = 3},
     {"gate", .N = 513, .C = 128, .K = 8, .H = 3, .pad = 1},
     {"softmax", .N = 1, .C = 1},
@@ -137,6 +155,7 @@ const struct op_case op_cases[] = {
     {"cross_entropy", .N = 1, .C = 1},
     {"cross_entropy", .N = 7, .C = 33, .pad = 3},
     {"cross_entropy", .N = 33, .C = 1683},
+    {"cross_entropy", .N = 4096, .samples = 2, .C = 33},
     {"log_softmax_at", .N = 7, .C = 33, .pad = 3},
     {"log_softmax_at", .N = 33, .C = 1683},
     {"log_softmax", .N = 7, .C = 33, .pad = 3},
