@@ -15,10 +15,9 @@ enum status base_access_open(const struct settings *settings, const char *path,
                          "no base model: [base_model] path is empty and --base is not given");
     }
     enum status status = checkpoint_open(path, &access.checkpoint, err);
-    if (status != STATUS_OK) { return error_wrap(err, "'%s'", path); }
+    if (status != STATUS_OK) { return status; } /* names the file, as the next does */
     status = tokenizer_open(access.checkpoint, &access.tokenizer, err);
     if (status != STATUS_OK) {
-        (void)error_wrap(err, "'%s'", path); /* returns its code */
         base_access_close(&access);
         return status;
     }
