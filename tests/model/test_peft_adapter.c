@@ -107,21 +107,19 @@ static void tensors_that_are_not_right_are_named(void **state) {
     ASSERT_CONTAINS(err.text, "adapter_model.safetensors");
 }
 
+#define FAR "base_model.model.model.layers.7.self_attn.q_proj.lora_"
+
 /* The base has two layers and other widths than this adapter. */
 static void an_adapter_of_another_base_is_refused(void **state) {
-    static const char *const far =
-        "base_model.model.model.layers.7.self_attn.q_proj.lora_%c.weight";
     const struct peft_fixture *f = *state;
     const struct ilora_shape shape = peft_shape_of(4, 1);
     struct ilora_params *params = peft_params_of(f, &shape, false);
     struct error err;
-    char a[128], b[128];
 
-    (void)snprintf(a, sizeof a, far, 'A');
-    (void)snprintf(b, sizeof b, far, 'B');
     const struct safetensors_entry widths[] = {entry_of(STEM "A.weight", "F32", 2, 3),
                                                entry_of(STEM "B.weight", "F32", 5, 2)};
-    const struct safetensors_entry layers[] = {entry_of(a, "F32", 2, 3), entry_of(b, "F32", 5, 2)};
+    const struct safetensors_entry layers[] = {entry_of(FAR "A.weight", "F32", 2, 3),
+                                               entry_of(FAR "B.weight", "F32", 5, 2)};
     const char *words[] = {"is (2, 3), expected (2, ", "is of no layer of the base, which has 2"};
     for (int c = 0; c < 2; c++) {
         const char *config = c == 0 ? CONFIG
