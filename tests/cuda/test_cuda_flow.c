@@ -29,7 +29,7 @@ extern char **environ;
 
 #define EVENTS      384
 #define VERSIONS    2 /* of the first stream */
-#define LIMIT_US    40000000
+#define LIMIT_US    150000000
 #define TOLERANCE   1e-3
 #define WORDS_MAX   80
 #define EXIT_AGAIN  75
