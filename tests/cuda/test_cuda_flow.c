@@ -184,9 +184,11 @@ static bool is_made(const struct shard *shard, int version, const char *device) 
     return false;
 }
 
-/* Runs the daemon until such a version is there, then stops it. */
+/* Runs the daemon until such a version is there, then stops it. It must not be there before: a
+ * daemon that is stopped while it starts is ended by the signal. */
 static void run_until(const struct shard *shard, int version, const char *device,
                       const char *const *more) {
+    assert_false(is_made(shard, version, device));
     pid_t pid = start(shard, daemon_path, more, NULL, NULL);
     int64_t limit_us = clock_monotonic_us() + LIMIT_US;
     while (!is_made(shard, version, device) && clock_monotonic_us() < limit_us) {
@@ -302,7 +304,12 @@ static void a_lost_card_ends_with_75(void **state) {
         assert_int_equal(unsetenv("CUDA_HOST_FAIL"), 0);
         assert_int_equal(wait_exit(pid), EXIT_AGAIN);
     }
-    run_until(&shard, 1, "cuda sm_80", cuda); /* and nothing is lost */
+    int next = 1;
+    while (is_made(&shard, next, "cuda sm_80")) {
+        next++;
+    }
+    produce(&shard, EVENTS, EVENTS);
+    run_until(&shard, next, "cuda sm_80", cuda); /* and nothing is lost */
     tmpdir_free(&shard.folder);
 }
 
