@@ -52,11 +52,6 @@ static const char *const failpoint_names[FAILPOINT_COUNT] = {
 #undef FAILPOINT_NAME
 };
 
-const char *failpoint_name(enum failpoint point) {
-    assert((int)point >= 0 && point < FAILPOINT_COUNT);
-    return failpoint_names[point];
-}
-
 /* ---- counts ---- */
 
 /* Async-signal-safe enough for a process about to kill itself: one open, plain writes. */
@@ -154,7 +149,8 @@ enum status failpoint_arm(const char *list, struct error *err) {
         if (length < 0 || (size_t)length >= sizeof part || !failpoint_arm_one(part)) {
             failpoint_disarm();
             return error_set(err, STATUS_CONFIG,
-                             "ILORA_FAILPOINTS: '%.100s' is not NAME=kill|error|delay:MS|stop[@N]",
+                             "ILORA_FAILPOINTS: '%.100s' is not NAME=kill|error|delay:MS|stop[@N] "
+                             "or NAME=crash:VALUE",
                              part);
         }
         list += size + (list[size] == ';');
@@ -188,11 +184,7 @@ static void failpoint_kill(void) {
     }
 }
 
-enum status failpoint_reach(enum failpoint point, struct error *err) {
-    return failpoint_reach_value(point, -1, err);
-}
-
-enum status failpoint_reach_value(enum failpoint point, int64_t value, struct error *err) {
+enum status failpoint_reach(enum failpoint point, int64_t value, struct error *err) {
     assert((int)point >= 0 && point < FAILPOINT_COUNT);
     long pass = atomic_fetch_add(&failpoint_passes[point], 1) + 1;
     for (int i = 0; i < failpoint_plan_count; i++) {

@@ -112,34 +112,28 @@ enum failpoint {
  * Before there are threads. */
 MUST_CHECK enum status failpoint_arm(const char *list, struct error *err);
 void failpoint_disarm(void);
-/* "start_locked"; for messages and lists. */
-const char *failpoint_name(enum failpoint point);
 
-/* Below here: what the two doors stand on. */
+/* Below here: what the doors stand on. */
 extern atomic_bool failpoint_armed;
-MUST_CHECK enum status failpoint_reach(enum failpoint point, struct error *err);
+MUST_CHECK enum status failpoint_reach(enum failpoint point, int64_t value, struct error *err);
 
-MUST_CHECK enum status failpoint_reach_value(enum failpoint point, int64_t value,
-                                             struct error *err);
-
-/* Passes the point: may not return (kill), may take its time, or fails with IO. Any thread. */
-MUST_CHECK static inline enum status failpoint_pass(enum failpoint point, struct error *err) {
-    if (!atomic_load_explicit(&failpoint_armed, memory_order_relaxed)) { return STATUS_OK; }
-    return failpoint_reach(point, err);
-}
-
-/* The same for a place that carries a value. */
+/* Passes a place that carries a value >= 0: may not return (kill), may take its time, or fails with
+ * IO. Any thread. */
 MUST_CHECK static inline enum status failpoint_pass_value(enum failpoint point, int64_t value,
                                                           struct error *err) {
     if (!atomic_load_explicit(&failpoint_armed, memory_order_relaxed)) { return STATUS_OK; }
-    return failpoint_reach_value(point, value, err);
+    return failpoint_reach(point, value, err);
+}
+
+/* The same for one without. */
+MUST_CHECK static inline enum status failpoint_pass(enum failpoint point, struct error *err) {
+    return failpoint_pass_value(point, -1, err);
 }
 
 /* The same where there is nothing that could fail: an error is taken as a kill, so that no armed
  * point is without effect. Any thread. */
 static inline void failpoint_mark(enum failpoint point) {
-    if (!atomic_load_explicit(&failpoint_armed, memory_order_relaxed)) { return; }
-    enum status status = failpoint_reach(point, NULL); /* kills instead of failing */
+    enum status status = failpoint_pass(point, NULL); /* kills instead of failing */
     (void)status;
 }
 

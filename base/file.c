@@ -7,7 +7,6 @@
  * A failed step removes the temporary name; the old file is never touched before the rename.
  */
 #include "base/file.h"
-#include "base/failpoint.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -17,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/fault.h"
 
 #define FILE_MODE        0640
