@@ -57,42 +57,6 @@ enum status paper_test_choose(const struct paper_split *split, int limit,
     return STATUS_OK;
 }
 
-/* ---- matching -------------------------------------------------------------------------------- */
-
-int paper_answer_place(const struct paper_split *split, const struct paper_candidates *candidates,
-                       struct span text) {
-    for (int c = 0; c < PAPER_CANDIDATES; c++) {
-        if (prompt_title_same(text, split->items[candidates->items[c]].title)) { return c; }
-    }
-    return -1;
-}
-
-static uint8_t lower(uint8_t byte) {
-    return byte >= 'A' && byte <= 'Z' ? (uint8_t)(byte - 'A' + 'a') : byte;
-}
-
-static bool contains(struct span text, struct span part) {
-    for (size_t at = 0; at + part.size <= text.size; at++) {
-        size_t same = 0;
-        while (same < part.size && lower(text.data[at + same]) == lower(part.data[same])) {
-            same++;
-        }
-        if (same == part.size) { return true; }
-    }
-    return false;
-}
-
-int paper_answer_place_released(const struct paper_split *split,
-                                const struct paper_candidates *candidates, struct span text) {
-    int place = -1, found = 0;
-    for (int c = 0; c < PAPER_CANDIDATES; c++) {
-        if (!contains(text, split->items[candidates->items[c]].title)) { continue; }
-        place = c;
-        found++;
-    }
-    return found == 1 ? place : -1;
-}
-
 /* ---- answers --------------------------------------------------------------------------------- */
 
 static void write_title(struct json_writer *w, const char *name, const struct paper_split *split,
@@ -191,8 +155,10 @@ static enum status answer_batch(struct evaluation *evaluation, int first,
         if (status != STATUS_OK) { return status; }
         struct span text = buffer_span(&evaluation->text);
         result->target[first + i] = list->target_at;
-        result->answered[first + i] = paper_answer_place(model->split, list, text);
-        result->lenient[first + i] = paper_answer_place_released(model->split, list, text);
+        result->answered[first + i] =
+            paper_candidates_named(model->split, list, text, PAPER_MATCH_WHOLE);
+        result->lenient[first + i] =
+            paper_candidates_named(model->split, list, text, PAPER_MATCH_PUBLISHED);
         result->scored[first + i] = most_likely(evaluation->likelihoods + i * PAPER_CANDIDATES);
         status = answer_line(model->split, batch->sources[i], list, &text, result, first + i,
                              answers, err);

@@ -6,9 +6,8 @@
  *   prompt with 20 candidates ─greedy─▶ text up to the newline ─▶ which candidate's title is it?
  *                             ─titles─▶ log-likelihood of each ─▶ the largest
  *
- * Two rules say which candidate a text names. Ours (prompt_title_same): the text is the title,
- * white space apart. The released code's: exactly one of the 20 titles stands somewhere in the
- * text, upper and lower case alike (here of ASCII letters). Both are reported.
+ * Two rules say which candidate a text names (paper_candidates.h): ours, the text is the title,
+ * and the released code's. Both are reported.
  */
 #ifndef OPS_PAPER_EVALUATE_H
 #define OPS_PAPER_EVALUATE_H
@@ -22,13 +21,6 @@
 MUST_CHECK enum status paper_test_choose(const struct paper_split *split, int limit,
                                          const struct paper_sample **ret_samples, int *ret_count,
                                          struct error *err);
-
-/* Place of the candidate that the text names by our rule; -1 none. */
-int paper_answer_place(const struct paper_split *split, const struct paper_candidates *candidates,
-                       struct span text);
-/* The same by the released code's rule. */
-int paper_answer_place_released(const struct paper_split *split,
-                                const struct paper_candidates *candidates, struct span text);
 
 /* Fills targets, places and evaluate_seconds of result (samples: count), appends a JSON line a
  * sample to answers. params NULL: the base alone, prompts without item tokens. */

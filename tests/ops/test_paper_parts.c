@@ -85,16 +85,20 @@ static struct paper_split list_split(const char *const *titles) {
     return (struct paper_split){.items = list_items, .item_count = PAPER_CANDIDATES};
 }
 
+static int named(const struct paper_split *split, enum paper_match match, const char *text) {
+    return paper_candidates_named(split, &list, span_of(text), match);
+}
+
 static void an_answer_is_a_title_from_end_to_end(void **state) {
     (void)state;
     static const char *const titles[4] = {"Alien", "Aliens", "Toy Story", "Up"};
     struct paper_split split = list_split(titles);
 
-    assert_int_equal(paper_answer_place(&split, &list, span_of(" Aliens ")), 1);
-    assert_int_equal(paper_answer_place(&split, &list, span_of("Toy  Story")), 2);
-    assert_int_equal(paper_answer_place(&split, &list, span_of("toy story")), -1);
-    assert_int_equal(paper_answer_place(&split, &list, span_of("Toy Story 2")), -1);
-    assert_int_equal(paper_answer_place(&split, &list, span_of("")), -1);
+    assert_int_equal(named(&split, PAPER_MATCH_WHOLE, " Aliens "), 1);
+    assert_int_equal(named(&split, PAPER_MATCH_WHOLE, "Toy  Story"), 2);
+    assert_int_equal(named(&split, PAPER_MATCH_WHOLE, "toy story"), -1);
+    assert_int_equal(named(&split, PAPER_MATCH_WHOLE, "Toy Story 2"), -1);
+    assert_int_equal(named(&split, PAPER_MATCH_WHOLE, ""), -1);
 }
 
 /* The released rule: the only title that stands somewhere in the text, any case. */
@@ -103,10 +107,10 @@ static void the_released_rule_looks_for_titles_inside(void **state) {
     static const char *const titles[4] = {"Alien", "Aliens", "Toy Story", "Up"};
     struct paper_split split = list_split(titles);
 
-    assert_int_equal(paper_answer_place_released(&split, &list, span_of("I say TOY STORY")), 2);
-    assert_int_equal(paper_answer_place_released(&split, &list, span_of("Alien")), 0);
-    assert_int_equal(paper_answer_place_released(&split, &list, span_of("Aliens")), -1); /* two */
-    assert_int_equal(paper_answer_place_released(&split, &list, span_of("Brazil")), -1);
+    assert_int_equal(named(&split, PAPER_MATCH_PUBLISHED, "I say TOY STORY"), 2);
+    assert_int_equal(named(&split, PAPER_MATCH_PUBLISHED, "Alien"), 0);
+    assert_int_equal(named(&split, PAPER_MATCH_PUBLISHED, "Aliens"), -1); /* two */
+    assert_int_equal(named(&split, PAPER_MATCH_PUBLISHED, "Brazil"), -1);
 }
 
 /* ---- results ---- */
