@@ -152,14 +152,19 @@ static enum status table_head(const struct paper_report *report, struct buffer *
                                 "HR@1 scored", "TOKENS/S", "TRAIN S", "TEST S");
 }
 
-static enum status difference_line(const struct paper_report *report, bool scored,
-                                   struct buffer *out, struct error *err) {
-    struct paper_summary difference;
-    enum status status = paper_report_difference(report, scored, &difference, err);
-    if (status != STATUS_OK || difference.seeds == 0) { return status; }
-    status = buffer_append_format(out, "iLoRA - LoRA, HR@1 %s: %+.4f [%+.4f %+.4f]\n",
-                                  scored ? "scored" : "all", difference.mean,
-                                  difference.interval.low, difference.interval.high);
+static enum status difference_lines(const struct paper_report *report, struct buffer *out,
+                                    struct error *err) {
+    struct paper_summary all, scored;
+    enum status status = paper_report_difference(report, false, &all, err);
+    if (status != STATUS_OK || all.seeds == 0) { return status; }
+    status = paper_report_difference(report, true, &scored, err);
+    if (status != STATUS_OK) { return status; }
+    status = buffer_append_format(out,
+                                  "Same samples, paired bootstrap over samples and seeds:\n"
+                                  "iLoRA - LoRA, HR@1 all: %+.4f [%+.4f %+.4f]\n"
+                                  "iLoRA - LoRA, HR@1 scored: %+.4f [%+.4f %+.4f]\n",
+                                  all.mean, all.interval.low, all.interval.high, scored.mean,
+                                  scored.interval.low, scored.interval.high);
     return status == STATUS_OK ? status : error_set(err, status, "table");
 }
 
@@ -175,13 +180,7 @@ enum status paper_report_table(const struct paper_report *report, struct buffer 
             "\nIn brackets 95 %%: Student's t over seeds; Wilson over samples with one seed.\n");
     }
     if (status != STATUS_OK) { return error_set(err, status, "table"); }
-    struct paper_summary difference;
-    status = paper_report_difference(report, false, &difference, err);
-    if (status != STATUS_OK || difference.seeds == 0) { return status; }
-    status = buffer_append_format(out, "Same samples, paired bootstrap over samples and seeds:\n");
-    if (status != STATUS_OK) { return error_set(err, status, "table"); }
-    status = difference_line(report, false, out, err);
-    return status == STATUS_OK ? difference_line(report, true, out, err) : status;
+    return difference_lines(report, out, err);
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
