@@ -8,132 +8,37 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "model/learner_rooms.h"
-#include "tests/model/learner_fixture.h"
-#include "tests/support/tmpdir.h"
+#include "tests/model/learner_lm_fixture.h"
 #include "tests/support/unit.h"
 
-struct fixture {
-    struct learner_walk *stream;
-    struct backend *be;
-    struct checkpoint *checkpoint;
-    struct base_model *base;
-    struct tokenizer *tokenizer;
-    struct prompt_template *template;
-    struct tmpdir tmp;
-};
-
-static const uint8_t base_digest[SHA256_BYTES] = {1, 2, 3};
-
-static int setup(void **state) {
-    static struct learner_walk stream; /* large; one test at a time */
-    static struct fixture fixture;
-    struct error err;
-
-    memset(&fixture, 0, sizeof fixture);
-    fixture.stream = &stream;
-    learner_stream_init(fixture.stream);
-    ASSERT_OK(backend_cpu_new(1, &fixture.be, &err), err);
-    ASSERT_OK(checkpoint_open("builtin:tiny:3", &fixture.checkpoint, &err), err);
-    ASSERT_OK(
-        base_model_load(fixture.be, fixture.checkpoint, PRECISION_F32, true, &fixture.base, &err),
-        err);
-    ASSERT_OK(tokenizer_open(fixture.checkpoint, &fixture.tokenizer, &err), err);
-    ASSERT_OK(prompt_template_open(NULL, fixture.tokenizer, &fixture.template, &err), err);
-    tmpdir_init(&fixture.tmp);
-    *state = &fixture;
-    return 0;
-}
-
-static int teardown(void **state) {
-    struct fixture *fixture = *state;
-
-    learner_stream_free(fixture->stream);
-    prompt_template_close(fixture->template);
-    tokenizer_close(fixture->tokenizer);
-    base_model_free(fixture->base);
-    checkpoint_close(fixture->checkpoint);
-    fixture->be->ops->free(fixture->be);
-    tmpdir_free(&fixture->tmp);
-    return 0;
-}
-
-static struct learner_settings lm_settings(const struct fixture *fixture) {
-    struct learner_settings settings = learner_fixture_settings();
-    const struct model_description *description = base_model_description(fixture->base);
-
-    settings.lm = true;
-    settings.title_vectors = true;
-    settings.fast.sasrec.title_width = 2 * description->C;
-    settings.ilora = (struct ilora_shape){
-        .R = 4,
-        .K = 2,
-        .alpha = 8,
-        .gate_floor = 0.05F,
-        .E = settings.fast.sasrec.E,
-        .projector_width = 16,
-        .items_max = settings.fast.sasrec.items_max,
-        .head = ILORA_HEAD_ITEM,
-        .item_tokens = prompt_template_has_item_tokens(fixture->template) != 0,
-    };
-    settings.lm_step = (struct lm_step){.learning_rate = 1e-2F,
-                                        .multiplier = {1, 1, 1, 2},
-                                        .beta1 = 0.9F,
-                                        .beta2 = 0.99F,
-                                        .epsilon = 1e-8F,
-                                        .clip_norm = 1,
-                                        .ema_decay = 0.5F,
-                                        .proximal = 0.1F};
-    settings.lm_warmup_steps = 2;
-    settings.history = 4;
-    settings.micro_batch_tokens = 512;
-    settings.replay = 0.25;
-    settings.title_negatives = 3;
-    return settings;
-}
-
-static struct learner *learner_open(struct fixture *fixture, enum ilora_head head) {
-    struct learner_settings settings = lm_settings(fixture);
-    struct learner *learner = NULL;
-    struct error err;
+static struct learner *learner_open(const struct learner_lm_fixture *fixture,
+                                    enum ilora_head head) {
+    struct learner_settings settings = learner_lm_settings(fixture);
 
     settings.ilora.head = head;
-    ASSERT_OK(learner_new(&settings, fixture->be, fixture->be, fixture->base, fixture->tokenizer,
-                          fixture->template, &fixture->stream->catalogue, &learner, &err),
-              err);
-    return learner;
-}
-
-static struct version *make_version(struct fixture *fixture, struct learner *learner,
-                                    uint64_t number, const char *name) {
-    struct version *version = NULL;
-    struct error err;
-
-    ASSERT_OK(learner_make_version(learner, number, tmpdir_path(&fixture->tmp, name), "test",
-                                   "tiny", base_digest, &version, &err),
-              err);
-    return version;
+    return learner_lm_open(fixture, &settings);
 }
 
 static void loading_a_checkpoint_goes_on_byte_for_byte(void **state) {
     static const char *const files[] = {"adapter_model.safetensors", "adapter_config.json",
                                         "ilora.safetensors", "counters.bin", "manifest.json"};
-    struct fixture *fixture = *state;
+    struct learner_lm_fixture *fixture = *state;
     struct error err;
     struct learner *straight = learner_open(fixture, ILORA_HEAD_ITEM);
     struct learner *first = learner_open(fixture, ILORA_HEAD_ITEM);
     struct learner *second = learner_open(fixture, ILORA_HEAD_ITEM);
 
     learner_fixture_run(straight, fixture->stream, 0, 5);
-    version_give(make_version(fixture, straight, 1, "a1"));
+    version_give(learner_lm_version(fixture, straight, 1, "a1"));
     learner_fixture_run(straight, fixture->stream, 5, 5);
     learner_fixture_run(first, fixture->stream, 0, 5);
-    version_give(make_version(fixture, first, 1, "b1"));
+    version_give(learner_lm_version(fixture, first, 1, "b1"));
     ASSERT_OK(learner_save(first, tmpdir_path(&fixture->tmp, "checkpoint"), &err), err);
     learner_free(first);
     ASSERT_OK(learner_load(second, tmpdir_path(&fixture->tmp, "checkpoint"), &err), err);
     learner_fixture_run(second, fixture->stream, 5, 5);
-    struct version *a = make_version(fixture, straight, 2, "a2");
-    struct version *b = make_version(fixture, second, 2, "b2");
+    struct version *a = learner_lm_version(fixture, straight, 2, "a2");
+    struct version *b = learner_lm_version(fixture, second, 2, "b2");
 
     for (size_t f = 0; f < sizeof files / sizeof files[0]; f++) {
         assert_same_file(tmpdir_path(&fixture->tmp, "a2"), tmpdir_path(&fixture->tmp, "b2"),
@@ -147,10 +52,10 @@ static void loading_a_checkpoint_goes_on_byte_for_byte(void **state) {
 }
 
 /* Scores of one history under a version; M numbers, memory_free them. */
-static float *scores_under(struct fixture *fixture, struct learner *learner,
+static float *scores_under(struct learner_lm_fixture *fixture, struct learner *learner,
                            struct version *version, int row_index) {
     const struct training_row *row = &fixture->stream->rows[row_index];
-    const struct learner_settings settings = lm_settings(fixture);
+    const struct learner_settings settings = learner_lm_settings(fixture);
     static char texts[WINDOW_MAX][64];
     struct span titles[WINDOW_MAX], title = {NULL, 0};
     float state[64];
@@ -177,13 +82,13 @@ static float *scores_under(struct fixture *fixture, struct learner *learner,
 }
 
 static void a_loaded_version_scores_like_the_made_one_whatever_was_learned_since(void **state) {
-    struct fixture *fixture = *state;
+    struct learner_lm_fixture *fixture = *state;
     struct learner *learner = learner_open(fixture, ILORA_HEAD_ITEM);
     struct version *loaded = NULL;
     struct error err;
 
     learner_fixture_run(learner, fixture->stream, 0, 6);
-    struct version *made = make_version(fixture, learner, 1, "v");
+    struct version *made = learner_lm_version(fixture, learner, 1, "v");
     float *before = scores_under(fixture, learner, made, 500);
     learner_fixture_run(learner, fixture->stream, 6, 4);
     ASSERT_OK(learner_load_version(learner, tmpdir_path(&fixture->tmp, "v"), &loaded, &err), err);
@@ -205,14 +110,14 @@ static void a_loaded_version_scores_like_the_made_one_whatever_was_learned_since
 /* The gate must see the same state of a user when it learns, is evaluated and serves: SASRec's over
  * its own history, which is longer than the prompt's. */
 static void evaluation_scores_as_serving_does(void **state) {
-    struct fixture *fixture = *state;
+    struct learner_lm_fixture *fixture = *state;
     struct learner *learner = learner_open(fixture, ILORA_HEAD_ITEM);
     struct error err;
 
     learner_fixture_run(learner, fixture->stream, 0, 12);
-    struct version *version = make_version(fixture, learner, 1, "v");
+    struct version *version = learner_lm_version(fixture, learner, 1, "v");
     const struct training_row *row = &fixture->stream->rows[600];
-    assert_true((int)row->window_count > lm_settings(fixture).history);
+    assert_true((int)row->window_count > learner_lm_settings(fixture).history);
     float *served = scores_under(fixture, learner, version, 600);
     const struct rank_request request = {.history = row->window,
                                          .history_count = (int)row->window_count};
@@ -227,7 +132,7 @@ static void evaluation_scores_as_serving_does(void **state) {
 }
 
 static void full_stack_and_heads_are_evaluated_on_the_same_rows(void **state) {
-    struct fixture *fixture = *state;
+    struct learner_lm_fixture *fixture = *state;
     struct learner *learner = learner_open(fixture, ILORA_HEAD_ITEM);
     static struct eval_figure figures[FIGURES_MAX];
     struct eval_pair pairs[8];
@@ -252,7 +157,7 @@ static void full_stack_and_heads_are_evaluated_on_the_same_rows(void **state) {
 }
 
 static void adapter_has_the_names_and_the_configuration_of_peft(void **state) {
-    struct fixture *fixture = *state;
+    struct learner_lm_fixture *fixture = *state;
     struct learner *learner = learner_open(fixture, ILORA_HEAD_ITEM);
     struct safetensors *file = NULL;
     struct buffer text = {0};
@@ -262,7 +167,7 @@ static void adapter_has_the_names_and_the_configuration_of_peft(void **state) {
     double alpha = 0;
 
     learner_fixture_run(learner, fixture->stream, 0, 2);
-    version_give(make_version(fixture, learner, 1, "v"));
+    version_give(learner_lm_version(fixture, learner, 1, "v"));
     ASSERT_OK(
         safetensors_open(tmpdir_path(&fixture->tmp, "v/adapter_model.safetensors"), &file, &err),
         err);
@@ -294,7 +199,7 @@ static void adapter_has_the_names_and_the_configuration_of_peft(void **state) {
 }
 
 static void both_heads_train_on_titles_too(void **state) {
-    struct fixture *fixture = *state;
+    struct learner_lm_fixture *fixture = *state;
     struct learner *learner = learner_open(fixture, ILORA_HEAD_BOTH);
     struct batch_stats stats;
     struct error err;
@@ -318,15 +223,15 @@ static void both_heads_train_on_titles_too(void **state) {
 }
 
 static void restoring_a_version_brings_its_weights_back(void **state) {
-    struct fixture *fixture = *state;
+    struct learner_lm_fixture *fixture = *state;
     struct learner *learner = learner_open(fixture, ILORA_HEAD_ITEM);
     struct error err;
 
     learner_fixture_run(learner, fixture->stream, 0, 4);
-    struct version *good = make_version(fixture, learner, 1, "good");
+    struct version *good = learner_lm_version(fixture, learner, 1, "good");
     learner_fixture_run(learner, fixture->stream, 4, 3);
     ASSERT_OK(learner_restore_version(learner, good, &err), err);
-    version_give(make_version(fixture, learner, 2, "again"));
+    version_give(learner_lm_version(fixture, learner, 2, "again"));
 
     assert_same_file(tmpdir_path(&fixture->tmp, "good"), tmpdir_path(&fixture->tmp, "again"),
                      "adapter_model.safetensors");
@@ -335,20 +240,15 @@ static void restoring_a_version_brings_its_weights_back(void **state) {
 }
 
 int main(void) {
+#define CASE(test) cmocka_unit_test_setup_teardown(test, learner_lm_setup, learner_lm_teardown)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(loading_a_checkpoint_goes_on_byte_for_byte, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(
-            a_loaded_version_scores_like_the_made_one_whatever_was_learned_since, setup, teardown),
-        cmocka_unit_test_setup_teardown(evaluation_scores_as_serving_does, setup, teardown),
-        cmocka_unit_test_setup_teardown(full_stack_and_heads_are_evaluated_on_the_same_rows, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(adapter_has_the_names_and_the_configuration_of_peft, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(both_heads_train_on_titles_too, setup, teardown),
-        cmocka_unit_test_setup_teardown(restoring_a_version_brings_its_weights_back, setup,
-                                        teardown),
+        CASE(loading_a_checkpoint_goes_on_byte_for_byte),
+        CASE(a_loaded_version_scores_like_the_made_one_whatever_was_learned_since),
+        CASE(evaluation_scores_as_serving_does),
+        CASE(full_stack_and_heads_are_evaluated_on_the_same_rows),
+        CASE(adapter_has_the_names_and_the_configuration_of_peft),
+        CASE(both_heads_train_on_titles_too),
+        CASE(restoring_a_version_brings_its_weights_back),
     };
-
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

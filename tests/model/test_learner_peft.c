@@ -3,124 +3,44 @@
  * test_learner_peft.c - a learner that starts from a PEFT adapter, and a user's gate taken from the
  * folder of a version: model/version_gate.c against the forward pass. */
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/json.h"
-#include "model/peft_adapter.h"
 #include "model/tensor_file.h"
 #include "model/version_gate.h"
-#include "tests/model/learner_fixture.h"
+#include "tests/model/learner_lm_fixture.h"
+#include "tests/model/peft_fixture.h"
 #include "tests/support/tensor_check.h"
-#include "tests/support/tmpdir.h"
 #include "tests/support/unit.h"
 
 #define EXPERTS 4
 #define TOKENS  9
 
-struct fixture {
-    struct learner_walk *stream;
-    struct backend *be;
-    struct checkpoint *checkpoint;
-    struct base_model *base;
-    struct tokenizer *tokenizer;
-    struct prompt_template *template;
-    struct tmpdir tmp;
-};
+static struct learner *learner_open(const struct learner_lm_fixture *f,
+                                    const struct peft_adapter *adapter) {
+    struct learner_settings settings = learner_lm_settings(f);
 
-static const uint8_t base_digest[SHA256_BYTES] = {1, 2, 3};
-
-static int setup(void **state) {
-    static struct learner_walk stream; /* large; one test at a time */
-    static struct fixture f;
-    struct error err;
-
-    memset(&f, 0, sizeof f);
-    f.stream = &stream;
-    learner_stream_init(f.stream);
-    ASSERT_OK(backend_cpu_new(1, &f.be, &err), err);
-    ASSERT_OK(checkpoint_open("builtin:tiny:3", &f.checkpoint, &err), err);
-    ASSERT_OK(base_model_load(f.be, f.checkpoint, PRECISION_F32, true, &f.base, &err), err);
-    ASSERT_OK(tokenizer_open(f.checkpoint, &f.tokenizer, &err), err);
-    ASSERT_OK(prompt_template_open(NULL, f.tokenizer, &f.template, &err), err);
-    tmpdir_init(&f.tmp);
-    *state = &f;
-    return 0;
-}
-
-static int teardown(void **state) {
-    struct fixture *f = *state;
-
-    learner_stream_free(f->stream);
-    prompt_template_close(f->template);
-    tokenizer_close(f->tokenizer);
-    base_model_free(f->base);
-    checkpoint_close(f->checkpoint);
-    f->be->ops->free(f->be);
-    tmpdir_free(&f->tmp);
-    return 0;
-}
-
-static struct learner *learner_open(struct fixture *f, const struct peft_adapter *adapter) {
-    struct learner_settings settings = learner_fixture_settings();
-    struct learner *learner = NULL;
-    struct error err;
-
-    settings.lm = true;
     settings.adapter = adapter;
-    settings.title_vectors = true;
-    settings.fast.sasrec.title_width = 2 * base_model_description(f->base)->C;
-    settings.ilora = (struct ilora_shape){.R = 8,
-                                          .K = EXPERTS,
-                                          .alpha = 8,
-                                          .gate_floor = 0.05F,
-                                          .E = settings.fast.sasrec.E,
-                                          .projector_width = 16,
-                                          .items_max = settings.fast.sasrec.items_max,
-                                          .head = ILORA_HEAD_ITEM};
-    settings.lm_step = (struct lm_step){.learning_rate = 1e-2F,
-                                        .multiplier = {1, 1, 1, 2},
-                                        .beta1 = 0.9F,
-                                        .beta2 = 0.99F,
-                                        .epsilon = 1e-8F,
-                                        .clip_norm = 1,
-                                        .ema_decay = 0.5F};
-    settings.history = 4;
-    settings.micro_batch_tokens = 512;
-    settings.replay = 0.25;
-    ASSERT_OK(learner_new(&settings, f->be, f->be, f->base, f->tokenizer, f->template,
-                          &f->stream->catalogue, &learner, &err),
-              err);
-    return learner;
+    settings.ilora.R = 8;
+    settings.ilora.K = EXPERTS;
+    return learner_lm_open(f, &settings);
 }
 
-static struct version *make_version(struct fixture *f, struct learner *learner, const char *name) {
-    struct version *version = NULL;
-    struct error err;
-
-    ASSERT_OK(learner_make_version(learner, learner_version(learner) + 1,
-                                   tmpdir_path(&f->tmp, name), "test", "tiny", base_digest,
-                                   &version, &err),
-              err);
-    return version;
+static struct version *make_version(const struct learner_lm_fixture *f, struct learner *learner,
+                                    const char *name) {
+    return learner_lm_version(f, learner, learner_version(learner) + 1, name);
 }
 
 static struct peft_adapter *golden_adapter(const char *name) {
-    struct peft_adapter *adapter = NULL;
-    struct error err;
-    char folder[512];
-
-    (void)snprintf(folder, sizeof folder, PEFT_GOLDEN_FOLDER "/peft_tiny_%s", name);
-    ASSERT_OK(peft_adapter_open(folder, &adapter, &err), err);
-    return adapter;
+    return peft_adapter_of(peft_golden_folder(name));
 }
 
 /* ---- start ----------------------------------------------------------------------------------- */
 
 /* The version made before anything was learned is the adapter; its manifest names it. */
 static void the_first_version_is_the_adapter(void **state) {
-    struct fixture *f = *state;
-    struct peft_adapter *adapter = golden_adapter("all"), *first = NULL;
+    struct learner_lm_fixture *f = *state;
+    struct peft_adapter *adapter = golden_adapter("all");
     struct learner *learner = learner_open(f, adapter);
     struct json_value *json = NULL;
     struct span sha256 = {NULL, 0};
@@ -128,7 +48,7 @@ static void the_first_version_is_the_adapter(void **state) {
     struct error err;
 
     version_give(make_version(f, learner, "v"));
-    ASSERT_OK(peft_adapter_open(tmpdir_path(&f->tmp, "v"), &first, &err), err);
+    struct peft_adapter *first = peft_adapter_of(tmpdir_path(&f->tmp, "v"));
     ASSERT_OK(folder_digests_check(tmpdir_path(&f->tmp, "v"), "manifest.json", &json, NULL, &err),
               err);
 
@@ -153,7 +73,7 @@ static void the_first_version_is_the_adapter(void **state) {
 }
 
 static void a_state_goes_on_only_under_its_own_adapter(void **state) {
-    struct fixture *f = *state;
+    struct learner_lm_fixture *f = *state;
     struct peft_adapter *adapter = golden_adapter("all"), *other = golden_adapter("qv");
     struct learner *learner = learner_open(f, adapter);
     const struct peft_adapter *const tried[] = {adapter, other, NULL};
@@ -175,7 +95,7 @@ static void a_state_goes_on_only_under_its_own_adapter(void **state) {
 /* ---- gate ------------------------------------------------------------------------------------ */
 
 /* A learner that knows a catalogue, gone back to a version with random B and gate. */
-static struct learner *learner_with_gate(struct fixture *f) {
+static struct learner *learner_with_gate(struct learner_lm_fixture *f) {
     struct learner *learner = learner_open(f, NULL);
     struct error err;
 
@@ -199,7 +119,7 @@ static struct learner *learner_with_gate(struct fixture *f) {
     return learner;
 }
 
-static struct version_gate *gate_open(const struct fixture *f, const char *name) {
+static struct version_gate *gate_open(const struct learner_lm_fixture *f, const char *name) {
     struct version_gate *gate = NULL;
     struct error err;
 
@@ -207,8 +127,8 @@ static struct version_gate *gate_open(const struct fixture *f, const char *name)
     return gate;
 }
 
-static void logits_of(const struct fixture *f, struct ilora_params *params, const float *z,
-                      float *logits) {
+static void logits_of(const struct learner_lm_fixture *f, struct ilora_params *params,
+                      const float *z, float *logits) {
     static const int32_t tokens[TOKENS] = {1, 50, 100, 7, 33, 250, 99, 0, 12};
     struct language_model_settings how = {
         .tokens_max = 16, .sequences_max = 1, .items_max = FIXTURE_ITEMS};
@@ -224,13 +144,12 @@ static void logits_of(const struct fixture *f, struct ilora_params *params, cons
 /* The forward pass computes the gate of z itself; the export gets it from the version's folder. */
 static void a_users_export_gives_that_users_logits(void **state) {
     static const uint32_t history[] = {3, 17, 4, 40, 41, 9};
-    struct fixture *f = *state;
+    struct learner_lm_fixture *f = *state;
     struct learner *learner = learner_with_gate(f);
     const struct model_description *d = base_model_description(f->base);
     const size_t count = TOKENS * (size_t)d->V;
     float *ours = calloc(count, sizeof *ours), *theirs = calloc(count, sizeof *theirs);
     float weights[EXPERTS], z[64];
-    struct peft_adapter *adapter = NULL, *exported = NULL;
     struct ilora_params *plain = NULL;
     struct error err;
 
@@ -242,10 +161,10 @@ static void a_users_export_gives_that_users_logits(void **state) {
     assert_false(version_gate_has_item_tokens(gate));
     ASSERT_OK(version_gate_state(gate, history, 6, z, &err), err);
     ASSERT_OK(version_gate_weights(gate, history, 6, weights, &err), err);
-    ASSERT_OK(peft_adapter_open(tmpdir_path(&f->tmp, "v"), &adapter, &err), err);
+    struct peft_adapter *adapter = peft_adapter_of(tmpdir_path(&f->tmp, "v"));
     ASSERT_OK(peft_adapter_export(adapter, weights, EXPERTS, tmpdir_path(&f->tmp, "user"), &err),
               err);
-    ASSERT_OK(peft_adapter_open(tmpdir_path(&f->tmp, "user"), &exported, &err), err);
+    struct peft_adapter *exported = peft_adapter_of(tmpdir_path(&f->tmp, "user"));
     const struct ilora_shape shape = {
         .R = 8, .K = 1, .alpha = 3, .E = version_gate_width(gate), .head = ILORA_HEAD_TITLE};
     ASSERT_OK(ilora_params_new(f->be, d, &shape, 1, false, &plain, &err), err);
@@ -274,7 +193,7 @@ static void a_users_export_gives_that_users_logits(void **state) {
 
 /* As the daemon serves it: the newest S events, of which unknown items are left out. */
 static void old_and_unknown_items_do_not_matter(void **state) {
-    struct fixture *f = *state;
+    struct learner_lm_fixture *f = *state;
     struct learner *learner = learner_with_gate(f);
     const int S = learner_fixture_settings().fast.sasrec.S;
     uint32_t history[SASREC_S_MAX + 2];
@@ -299,7 +218,7 @@ static void old_and_unknown_items_do_not_matter(void **state) {
 }
 
 static void a_version_without_a_gate_is_refused(void **state) {
-    struct fixture *f = *state;
+    struct learner_lm_fixture *f = *state;
     struct learner_settings settings = learner_fixture_settings();
     struct learner *learner = NULL;
     struct version *version = NULL;
@@ -310,7 +229,7 @@ static void a_version_without_a_gate_is_refused(void **state) {
                           &learner, &err),
               err);
     ASSERT_OK(learner_make_version(learner, 1, tmpdir_path(&f->tmp, "fast"), "test", "",
-                                   base_digest, &version, &err),
+                                   learner_lm_digest, &version, &err),
               err);
     ASSERT_STATUS(version_gate_open(tmpdir_path(&f->tmp, "fast"), &gate, &err), STATUS_CONFIG);
     ASSERT_CONTAINS(err.text, "made without a base model");
@@ -319,7 +238,7 @@ static void a_version_without_a_gate_is_refused(void **state) {
 }
 
 static void a_changed_file_of_a_version_is_refused(void **state) {
-    struct fixture *f = *state;
+    struct learner_lm_fixture *f = *state;
     struct learner *learner = learner_with_gate(f);
     struct version_gate *gate = NULL;
     struct buffer bytes = {0};
@@ -337,7 +256,7 @@ static void a_changed_file_of_a_version_is_refused(void **state) {
 }
 
 int main(void) {
-#define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define CASE(test) cmocka_unit_test_setup_teardown(test, learner_lm_setup, learner_lm_teardown)
     const struct CMUnitTest tests[] = {
         CASE(the_first_version_is_the_adapter),
         CASE(a_state_goes_on_only_under_its_own_adapter),

@@ -9,9 +9,9 @@ if(ILORA_TEXT)
   ilora_test(reservoir LABEL unit SOURCES test_reservoir.c USES model kernels m)
   ilora_test(learner LABEL unit SOURCES test_learner.c learner_fixture.c USES model kernels m)
   ilora_test(golden_batch LABEL unit SOURCES test_golden_batch.c learner_fixture.c
-    USES model kernels m)
+    learner_lm_fixture.c USES model kernels m)
   ilora_test(learner_lm LABEL unit SOURCES test_learner_lm.c learner_fixture.c
-    USES model kernels m)
+    learner_lm_fixture.c USES model kernels m)
 
   set(peft_reference ${PROJECT_SOURCE_DIR}/tests/reference)
   foreach(part adapter mix)
@@ -21,7 +21,7 @@ if(ILORA_TEXT)
   endforeach()
   ilora_test(peft_config LABEL unit SOURCES test_peft_config.c USES model kernels m)
   ilora_test(learner_peft LABEL unit SOURCES test_learner_peft.c learner_fixture.c
-    USES model kernels m)
+    learner_lm_fixture.c peft_fixture.c ${peft_reference}/lm_golden.c USES model kernels m)
   target_compile_definitions(test_learner_peft PRIVATE PEFT_GOLDEN_FOLDER="${peft_reference}")
 
   # Not a ctest: peft_round_trip.py and peft_make_golden.py run it.
