@@ -32,22 +32,6 @@ uint64_t base_parameters(const struct model_description *d) {
            vectors(d);
 }
 
-/* Floats of one slab of trainable parameters. */
-static uint64_t trainable(const struct model_description *d, const struct ilora_shape *shape) {
-    int q = d->H * d->D, k = d->G * d->D;
-    uint64_t sides = 3 * (uint64_t)d->C + (uint64_t)(q + 2 * k) + (uint64_t)(q + d->C) +
-                     3 * (uint64_t)(d->C + d->F);
-    uint64_t floats = (uint64_t)d->L * (uint64_t)shape->R * sides + product(shape->K, shape->E + 1);
-    if (shape->item_tokens) {
-        floats += product(shape->projector_width, shape->E + 1) +
-                  product(d->C, shape->projector_width + 1);
-    }
-    if ((shape->head & ILORA_HEAD_ITEM) != 0) {
-        floats += product(shape->E, d->C + shape->E) + (uint64_t)shape->items_max;
-    }
-    return floats;
-}
-
 enum status base_memory_of(const struct model_description *d, const struct ilora_shape *shape,
                            int micro_batch_tokens, enum precision precision, bool training,
                            struct base_memory *ret_memory, struct error *err) {
@@ -57,7 +41,10 @@ enum status base_memory_of(const struct model_description *d, const struct ilora
     const struct base_model base = {.description = *d}; /* the layout reads nothing else */
     struct llama_state state;
     struct slab slab = {0};
-    enum status status = llama_state_init(&state, &base, training, err);
+    size_t trained = 0; /* floats of one copy */
+    enum status status = ilora_params_measure(d, shape, &trained, err);
+    if (status != STATUS_OK) { return status; }
+    status = llama_state_init(&state, &base, training, err);
     if (status != STATUS_OK) { return status; }
     llama_state_layout(&state, &slab, shape, micro_batch_tokens);
     llama_state_free(&state);
@@ -69,7 +56,7 @@ enum status base_memory_of(const struct model_description *d, const struct ilora
     int rope_rows = d->context < ROPE_ROWS_MAX ? d->context : ROPE_ROWS_MAX;
     uint64_t floats = product(d->V, d->C) + vectors(d) + product(rope_rows, d->D);
     *ret_memory = (struct base_memory){.weights = packed + floats * sizeof(float),
-                                       .parameters = trainable(d, shape) * sizeof(float) *
+                                       .parameters = trained * sizeof(float) *
                                                      (training ? TRAINED_COPIES : 1u),
                                        .work = slab.used};
     return STATUS_OK;

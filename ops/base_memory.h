@@ -24,7 +24,7 @@ struct base_memory {
 
 /* Values of all tensors of the base, the tied head once. */
 uint64_t base_parameters(const struct model_description *d);
-/* NO_MEMORY. */
+/* CONFIG: the shape. NO_MEMORY. */
 MUST_CHECK enum status base_memory_of(const struct model_description *d,
                                       const struct ilora_shape *shape, int micro_batch_tokens,
                                       enum precision precision, bool training,
