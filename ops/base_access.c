@@ -26,13 +26,8 @@ enum status base_access_open(const struct settings *settings, const char *path,
 }
 
 enum status base_access_load(struct base_access *access, const struct settings *settings,
-                             int threads, int tokens_max, struct error *err) {
-    return base_access_load_adapted(access, settings, NULL, threads, tokens_max, err);
-}
-
-enum status base_access_load_adapted(struct base_access *access, const struct settings *settings,
-                                     const struct base_adapter *adapter, int threads,
-                                     int tokens_max, struct error *err) {
+                             const struct base_adapter *adapter, int threads, int tokens_max,
+                             struct error *err) {
     const char *prompts = settings->base_model_prompts;
     struct ilora_shape shape = {.R = 1,
                                 .K = 1,

@@ -27,14 +27,11 @@ struct base_access {
 /* path NULL: [base_model] path. CONFIG names file and field. */
 MUST_CHECK enum status base_access_open(const struct settings *settings, const char *path,
                                         struct base_access *ret_access, struct error *err);
-/* Loads the weights for scoring up to tokens_max tokens at once. */
+/* Loads the weights for scoring up to tokens_max tokens at once; adapter (may be NULL) becomes
+ * access->params. CONFIG: it does not fit the base. */
 MUST_CHECK enum status base_access_load(struct base_access *access, const struct settings *settings,
-                                        int threads, int tokens_max, struct error *err);
-/* The same with an adapter on it: access->params. CONFIG: it does not fit the base. */
-MUST_CHECK enum status base_access_load_adapted(struct base_access *access,
-                                                const struct settings *settings,
-                                                const struct base_adapter *adapter, int threads,
-                                                int tokens_max, struct error *err);
+                                        const struct base_adapter *adapter, int threads,
+                                        int tokens_max, struct error *err);
 void base_access_close(struct base_access *access);
 
 #endif

@@ -185,7 +185,7 @@ static int run_base(const struct command_context *context, int argc, char **argv
     enum status status = base_access_open(context->settings, path, &access, &err);
     if (status == STATUS_OK) { status = checkpoint_sha256(access.checkpoint, digest, &err); }
     if (status == STATUS_OK && add) {
-        status = base_access_load(&access, context->settings, 0, 64, &err);
+        status = base_access_load(&access, context->settings, NULL, 0, 64, &err);
     }
     if (status == STATUS_OK) {
         hex_encode(digest, sizeof digest, facts.sha256);

@@ -191,9 +191,7 @@ static enum status generate(struct scorer *scorer, struct json_writer *w, struct
     if (status != STATUS_OK) { return status; }
     for (int i = 0; i < written.count && status == STATUS_OK; i++) {
         status = tokenizer_piece(scorer->access.tokenizer, ids[i], &text);
-        if (status == STATUS_MALFORMED) {
-            status = STATUS_OK;
-        } /* a padded head: an id of no text */
+        if (status == STATUS_MALFORMED) { status = STATUS_OK; } /* a padded head: no text */
     }
     if (status == STATUS_OK) {
         write_continuation(scorer, &written, buffer_span(&text), w);
@@ -315,8 +313,8 @@ static enum status open_model(struct scorer *scorer, const struct wishes *wishes
         status = base_adapter_mix(adapter, wishes->gate, err);
     }
     if (status != STATUS_OK) { return status; }
-    status = base_access_load_adapted(access, settings, adapter->peft != NULL ? adapter : NULL,
-                                      wishes->threads, SEQUENCE_TOKENS_MAX, err);
+    status = base_access_load(access, settings, adapter->peft != NULL ? adapter : NULL,
+                              wishes->threads, SEQUENCE_TOKENS_MAX, err);
     if (status != STATUS_OK) { return status; }
 
     size_t V = (size_t)base_model_description(access->base)->V;
