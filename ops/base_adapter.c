@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "model/version_files.h"
+#include "ops/command.h"
 
 #define MIXTURE_SUM_ERROR 1e-3 /* of weights that were typed */
 
@@ -121,23 +122,17 @@ void base_adapter_close(struct base_adapter *adapter) {
 
 enum status base_adapter_mix(struct base_adapter *adapter, const char *weights, struct error *err) {
     double mixture[BASE_ADAPTER_EXPERTS_MAX], sum = 0.0;
-    const char *at = weights;
-    int count = 0;
-    bool more = true, fine = true;
-    while (more && fine) {
-        size_t size = strcspn(at, ",");
-        fine = count < adapter->experts && span_real(span_make(at, size), &mixture[count]) &&
-               mixture[count] >= 0.0;
-        if (fine) { sum += mixture[count++]; }
-        more = at[size] == ',';
-        at += size + (more ? 1 : 0);
+    bool fine = options_numbers(weights, adapter->experts, mixture);
+    for (int k = 0; k < adapter->experts && fine; k++) {
+        fine = mixture[k] >= 0.0;
+        sum += mixture[k];
     }
-    if (!fine || count != adapter->experts || fabs(sum - 1.0) > MIXTURE_SUM_ERROR) {
+    if (!fine || fabs(sum - 1.0) > MIXTURE_SUM_ERROR) {
         return error_set(err, STATUS_CONFIG,
                          "--gate '%s': expected %d numbers >= 0 of sum 1, commas between", weights,
                          adapter->experts);
     }
-    for (int k = 0; k < count; k++) {
+    for (int k = 0; k < adapter->experts; k++) {
         adapter->mixture[k] = (float)(mixture[k] / sum);
     }
     return STATUS_OK;

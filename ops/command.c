@@ -90,6 +90,17 @@ double options_real(struct options *options, const char *name, double fallback, 
     return value;
 }
 
+bool options_numbers(const char *text, int count, double *ret_numbers) {
+    for (int i = 0; i < count; i++) {
+        size_t size = strcspn(text, ",");
+        bool last = text[size] == '\0';
+        if (last != (i == count - 1)) { return false; }
+        if (!span_real(span_make(text, size), &ret_numbers[i])) { return false; }
+        text += size + 1;
+    }
+    return true;
+}
+
 bool options_end(struct options *options, const struct command *command, int minimum, int maximum) {
     bool words_only = false;
     for (int i = 0; i < options->count && !words_only; i++) {

@@ -59,6 +59,8 @@ int64_t options_integer(struct options *options, const char *name, int64_t fallb
                         int64_t minimum, int64_t maximum);
 double options_real(struct options *options, const char *name, double fallback, double minimum,
                     double maximum);
+/* The numbers of "x,y,..."; false: not exactly count of them. */
+bool options_numbers(const char *text, int count, double *ret_numbers);
 /* False, with words on stderr, when an option is left, a value was bad or the number of words is
  * not within [minimum, maximum]. Call last. */
 bool options_end(struct options *options, const struct command *command, int minimum, int maximum);

@@ -6,7 +6,6 @@
  * A version's folder is immutable, so it is read beside a running daemon; the user's sequence is
  * asked for, or read from a stopped daemon's state. The base model is not needed. */
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -102,22 +101,17 @@ static enum status find_history(struct export *job, struct error *err) {
 
 /* ---- the mixture ----------------------------------------------------------------------------- */
 
-/* "w,w,..." of exactly K numbers. */
 static enum status read_weights(struct export *job, int K, struct error *err) {
-    const char *at = job->weights;
-    int count = 0;
+    double weights[VERSION_EXPERTS_MAX];
 
-    for (bool more = true; more; count++) {
-        size_t size = strcspn(at, ",");
-        double weight = 0.0;
-        if (!span_real(span_make(at, size), &weight) || count == K) { break; }
-        job->mixture[count] = (float)weight;
-        more = at[size] == ',';
-        at += size + (more ? 1 : 0);
+    if (!options_numbers(job->weights, K, weights)) {
+        return error_set(err, STATUS_CONFIG, "--gate '%s': expected %d numbers with commas between",
+                         job->weights, K);
     }
-    if (count == K && *at == '\0') { return STATUS_OK; }
-    return error_set(err, STATUS_CONFIG, "--gate '%s': expected %d numbers with commas between",
-                     job->weights, K);
+    for (int k = 0; k < K; k++) {
+        job->mixture[k] = (float)weights[k];
+    }
+    return STATUS_OK;
 }
 
 static enum status make_mixture(struct export *job, struct error *err) {
