@@ -2,21 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # check_export.sh - iloractl export: the uniform gate, a user's, one by hand; the same beside a
 # running daemon and a stopped one; a daemon that starts from what was exported; refusals.
-set -euo pipefail
-build=${ILORA_BUILD:?}
-[ -x "$build/daemon/ilorad" ] || { echo "not built"; exit 77; }
-work=$(mktemp -d /tmp/ilora-export-XXXXXX)
-daemon=''
-clean_up() {
-    code=$?
-    [ -z "$daemon" ] || kill -KILL "$daemon" 2>/dev/null || true
-    rm -rf "$work"
-    exit $code
-}
-trap clean_up EXIT
-# conf NAME ADAPTER: settings of a daemon with its own state.
-conf() {
-    cat >"$work/$1.conf" <<CONF
+source "$(dirname "$0")/daemon_fixture.sh" export
+# settings NAME ADAPTER: of a daemon with its own state, from now on.
+settings() {
+    conf=$work/$1.conf
+    cat >"$conf" <<CONF
 [state]
 path = $work/$1
 [base_model]
@@ -31,24 +21,6 @@ learning_rate = 1e-2
 [publish]
 interval = 1 s
 CONF
-}
-name=first
-ctl() { "$build/ops/iloractl" --config "$work/$name.conf" "$@"; }
-fail() { echo "$*"; tail -n 5 "$work/log"; exit 1; }
-has() { grep -F -- "$1" "$work/out" >/dev/null || { cat "$work/out"; fail "expected: $1"; }; }
-until_status() {
-    for ((i = 0; i < 300; i++)); do
-        if ctl --json status >"$work/out" 2>&1 && grep -- "$1" "$work/out" >/dev/null; then
-            return
-        fi
-        sleep 0.1
-    done
-    fail "never: $1"
-}
-start() {
-    "$build/daemon/ilorad" --config "$work/$name.conf" 2>>"$work/log" &
-    daemon=$!
-    until_status '"ready":true'
 }
 stop() {
     kill -TERM $daemon
@@ -65,7 +37,7 @@ refused() { # CODE WORDS ARGUMENTS
     return 0
 }
 
-conf first ''
+settings first ''
 start
 ctl generate --users 20 --items 72 --events 400 --send
 until_status '"version_in_force":[1-9]'
@@ -98,22 +70,21 @@ refused 64 "not both" --from "$from" --user u1 --gate 1 --to "$work/x"
 [ ! -e "$work/x" ] || fail "a refused export left a folder"
 
 # A second daemon starts where the user's adapter ends, and says so in its manifest.
-name=second
-conf second "$work/hand"
+settings second "$work/hand"
 start
 until_status '"ready":true'
 grep -F '"adapter":{"sha256":"' "$work/second/versions/0/manifest.json" >/dev/null ||
     fail "the manifest does not name the adapter"
 stop
-printf '[ilora]\nrank = 4\n' >>"$work/second.conf"
+printf '[ilora]\nrank = 4\n' >>"$conf"
 code=0
-"$build/daemon/ilorad" --config "$work/second.conf" --set "state.path=$work/third" \
+"$build/daemon/ilorad" --config "$conf" --set "state.path=$work/third" \
     2>"$work/out" || code=$?
 [ $code = 78 ] || fail "a rank that does not fit: exit $code"
 has "rank r = 8 does not fit in [ilora] rank = 4, expected [ilora] rank = 8 or more"
 sed -i 's/"lora_alpha"/"use_dora":true,"lora_alpha"/' "$work/hand/adapter_config.json"
 code=0
-"$build/daemon/ilorad" --config "$work/second.conf" --set "state.path=$work/third" \
+"$build/daemon/ilorad" --config "$conf" --set "state.path=$work/third" \
     2>"$work/out" || code=$?
 [ $code = 78 ] || fail "DoRA: exit $code"
 has "field 'use_dora' is true, expected none"

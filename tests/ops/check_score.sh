@@ -2,19 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # check_score.sh - iloractl score: the base alone, a version that a daemon made, the same folder as
 # the PEFT LoRA it also is, continuations, and what is refused.
-set -euo pipefail
-build=${ILORA_BUILD:?}
-[ -x "$build/daemon/ilorad" ] || { echo "not built"; exit 77; }
-work=$(mktemp -d /tmp/ilora-score-XXXXXX)
-daemon=''
-clean_up() {
-    code=$?
-    [ -z "$daemon" ] || kill -KILL "$daemon" 2>/dev/null || true
-    rm -rf "$work"
-    exit $code
-}
-trap clean_up EXIT
-cat >"$work/ilorad.conf" <<CONF
+source "$(dirname "$0")/daemon_fixture.sh" score
+cat >"$conf" <<CONF
 [state]
 path = $work/state
 [http]
@@ -39,8 +28,6 @@ version_batches = 1
 [device]
 threads = 1
 CONF
-fail() { echo "$*"; tail -n 5 "$work/log"; exit 1; }
-ctl() { "$build/ops/iloractl" --config "$work/ilorad.conf" "$@"; }
 titles=(--threads 1 --history 'Toy Story' --history 'Babe' 'Aladdin' 'Heat (1995)')
 score() { ctl --json score "$@" "${titles[@]}"; }
 same() { [ "$1" = "$2" ] || fail "expected the same: $1 and $2"; }
@@ -51,13 +38,13 @@ refused() {
     shift 2
     ctl score "$@" "${titles[@]}" >"$work/out" 2>&1 || code=$?
     [ $code = "$wanted" ] || fail "exit $code of score $*, expected $wanted"
-    grep -F -- "$words" "$work/out" >/dev/null || { cat "$work/out"; fail "expected: $words"; }
+    has "$words"
 }
 # log_likelihoods JSON: them alone.
 log_likelihoods() { grep -o '"log_likelihood":[-0-9.e]*' <<<"$1"; }
 
 # A version whose adapter was trained.
-"$build/daemon/ilorad" --config "$work/ilorad.conf" 2>"$work/log" &
+"$build/daemon/ilorad" --config "$conf" 2>"$work/log" &
 daemon=$!
 ctl generate --users 20 --items 72 --events 400 --seed 3 --send
 version=''

@@ -2,19 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # check_tool.sh - iloractl against a running daemon on the embedded stream: every command once, bad
 # input of every kind, kill -9 in between, and an audit at the end.
-set -euo pipefail
-build=${ILORA_BUILD:?}
-[ -x "$build/daemon/ilorad" ] || { echo "not built"; exit 77; }
-work=$(mktemp -d /tmp/ilora-tool-XXXXXX)
-daemon=''
-clean_up() {
-    code=$?
-    [ -z "$daemon" ] || kill -KILL "$daemon" 2>/dev/null || true
-    rm -rf "$work"
-    exit $code
-}
-trap clean_up EXIT
-cat >"$work/ilorad.conf" <<CONF
+source "$(dirname "$0")/daemon_fixture.sh" tool
+cat >"$conf" <<CONF
 [state]
 path = $work/state
 [http]
@@ -22,20 +11,6 @@ listen = $work/http.sock
 [train]
 batch_interval = 500 ms
 CONF
-ctl() { "$build/ops/iloractl" --config "$work/ilorad.conf" "$@"; }
-fail() { echo "$*"; tail -n 5 "$work/log"; exit 1; }
-has() { grep -F -- "$1" "$work/out" >/dev/null || { cat "$work/out"; fail "expected: $1"; }; }
-# until WORDS: the status holds them within 30 s.
-until_status() {
-    for ((i = 0; i < 300; i++)); do
-        if ctl --json status >"$work/out" 2>&1 && grep -F -- "$1" "$work/out" >/dev/null; then
-            return
-        fi
-        sleep 0.1
-    done
-    cat "$work/out"
-    fail "never: $1"
-}
 # in_force_after V: waits until a version newer than V is in force, prints its number.
 in_force_after() {
     local version=0
@@ -48,11 +23,6 @@ in_force_after() {
         sleep 0.1
     done
     fail "no version after $1"
-}
-start() {
-    "$build/daemon/ilorad" --config "$work/ilorad.conf" 2>>"$work/log" &
-    daemon=$!
-    until_status '"ready":true'
 }
 
 # Without a daemon: words, not a crash; the wrong command line is 64.
