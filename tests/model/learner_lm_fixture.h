@@ -26,7 +26,8 @@ int learner_lm_setup(void **state);
 int learner_lm_teardown(void **state);
 /* Rank 4 of two experts, item head, titles as vectors. */
 struct learner_settings learner_lm_settings(const struct learner_lm_fixture *f);
-/* A fresh learner; a version made by it in a folder of this name. They fail the test on an error. */
+/* A fresh learner; a version that it makes in a folder of this name. They fail the test on an
+ * error. */
 struct learner *learner_lm_open(const struct learner_lm_fixture *f,
                                 const struct learner_settings *settings);
 struct version *learner_lm_version(const struct learner_lm_fixture *f, struct learner *learner,
