@@ -160,6 +160,14 @@ double lm_fixture_loss(struct lm_fixture *f, struct language_model *lm,
     return stats.item_loss + stats.title_loss + stats.rank_loss;
 }
 
+void lm_fixture_train(struct lm_fixture *f, struct language_model *lm, const struct lm_step *how,
+                      struct lm_step_stats *ret_stats) {
+    struct error err;
+    ASSERT_OK(language_model_train(lm, f->params, NULL, f->samples, LM_SAMPLES, how, NULL, NULL,
+                                   ret_stats, &err),
+              err);
+}
+
 int lm_fixture_find(const struct lm_fixture *f, const char *name) {
     for (int i = 0; i < ilora_params_count(f->params); i++) {
         if (strcmp(ilora_params_at(f->params, i)->name, name) == 0) { return i; }

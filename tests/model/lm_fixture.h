@@ -54,6 +54,9 @@ void lm_fixture_write(struct lm_fixture *f);
  * loss. */
 double lm_fixture_loss(struct lm_fixture *f, struct language_model *lm,
                        const struct lm_sample *samples, int count);
+/* One step on all samples, without a reference. */
+void lm_fixture_train(struct lm_fixture *f, struct language_model *lm, const struct lm_step *how,
+                      struct lm_step_stats *ret_stats);
 /* Index of a parameter by name; fails the test when there is none. */
 int lm_fixture_find(const struct lm_fixture *f, const char *name);
 

@@ -23,14 +23,6 @@ static const struct lm_step exact_step = {.learning_rate = 1e-2f,
                                           .ema_decay = 0.5f,
                                           .step = 1};
 
-static void train_once(struct lm_fixture *f, struct language_model *lm, const struct lm_step *how,
-                       struct lm_step_stats *ret_stats) {
-    struct error err;
-    ASSERT_OK(language_model_train(lm, f->params, NULL, f->samples, LM_SAMPLES, how, NULL, NULL,
-                                   ret_stats, &err),
-              err);
-}
-
 static void score(struct lm_fixture *f, struct language_model *lm, const struct lm_sample *samples,
                   int count, float *ret_scores) {
     struct error err;
@@ -214,7 +206,7 @@ static void running_statistics_follow_the_steps_and_nothing_else_touches_them(vo
     float *before = read_slab(&f, ILORA_VALUE);
     assert_false(group_differs(&f, GROUP_STATISTICS, before, f.values));
 
-    train_once(&f, lm, &exact_step, &stats);
+    lm_fixture_train(&f, lm, &exact_step, &stats);
     float *value = read_slab(&f, ILORA_VALUE), *ema = read_slab(&f, ILORA_EMA);
     float *grad = read_slab(&f, ILORA_GRAD), *moment = read_slab(&f, ILORA_MOMENT2);
     float *zeros = calloc(ilora_params_floats(f.params), sizeof(float));
@@ -227,7 +219,7 @@ static void running_statistics_follow_the_steps_and_nothing_else_touches_them(vo
     assert_true(group_differs(&f, GROUP_GATE, moment, zeros));
 
     f.samples[1].weight = INFINITY; /* a step that is discarded */
-    train_once(&f, lm, &exact_step, &stats);
+    lm_fixture_train(&f, lm, &exact_step, &stats);
     float *after = read_slab(&f, ILORA_VALUE);
     assert_true(stats.discarded);
     assert_memory_equal(after, value, ilora_params_floats(f.params) * sizeof(float));
@@ -358,7 +350,7 @@ static void l2_acts_on_its_group_alone(void **state) {
         lm_fixture_open_gate(&f, ILORA_GATE_LINEAR, 4, ILORA_HEAD_BOTH, true);
         struct language_model *lm = lm_fixture_model(&f, ROWS, true);
         how.l2[1] = run == 0 ? 0.0f : 0.5f;
-        train_once(&f, lm, &how, &stats);
+        lm_fixture_train(&f, lm, &how, &stats);
         values[run] = read_slab(&f, ILORA_VALUE);
         language_model_free(lm);
         if (run == 0) { lm_fixture_close(&f); }
@@ -475,7 +467,7 @@ static double dropped_loss(struct lm_fixture *f, struct language_model *lm, uint
     how.dropout = 0.3f;
     how.dropout_seed = seed;
     how.step = step;
-    train_once(f, lm, &how, &stats);
+    lm_fixture_train(f, lm, &how, &stats);
     ASSERT_OK(ilora_params_read(f->params, ILORA_GRAD, f->grads, &err), err);
     return stats.item_loss + stats.title_loss + stats.rank_loss;
 }

@@ -16,14 +16,6 @@ static const struct lm_step step_settings = {.learning_rate = 1e-2f,
                                              .clip_norm = 1.0f,
                                              .step = 1};
 
-static void train_once(struct lm_fixture *f, struct language_model *lm, const struct lm_step *how,
-                       struct lm_step_stats *ret_stats) {
-    struct error err;
-    ASSERT_OK(language_model_train(lm, f->params, NULL, f->samples, LM_SAMPLES, how, NULL, NULL,
-                                   ret_stats, &err),
-              err);
-}
-
 static void steps_lower_the_loss(void **state) {
     struct lm_fixture f;
     struct lm_step_stats first, last;
@@ -31,9 +23,9 @@ static void steps_lower_the_loss(void **state) {
     (void)state;
     lm_fixture_open(&f, 4, ILORA_HEAD_BOTH, true);
     struct language_model *lm = lm_fixture_model(&f, 200, true);
-    train_once(&f, lm, &how, &first);
+    lm_fixture_train(&f, lm, &how, &first);
     for (how.step = 2; how.step <= 30; how.step++) {
-        train_once(&f, lm, &how, &last);
+        lm_fixture_train(&f, lm, &how, &last);
     }
 
     assert_true(last.item_loss < 0.5 * first.item_loss);
@@ -113,7 +105,7 @@ static void same_steps_give_the_same_bits(void **state) {
         lm_fixture_open(&f, 4, ILORA_HEAD_BOTH, true);
         struct language_model *lm = lm_fixture_model(&f, 40, true);
         for (; how.step <= 3; how.step++) {
-            train_once(&f, lm, &how, &stats);
+            lm_fixture_train(&f, lm, &how, &stats);
         }
         ASSERT_OK(ilora_params_read(f.params, ILORA_VALUE, f.values, &err), err);
         size_t bytes = ilora_params_floats(f.params) * sizeof(float);
@@ -138,7 +130,7 @@ static void a_step_that_is_not_finite_changes_nothing(void **state) {
     lm_fixture_open(&f, 2, ILORA_HEAD_ITEM, false);
     struct language_model *lm = lm_fixture_model(&f, 200, true);
     f.samples[1].weight = INFINITY;
-    train_once(&f, lm, &step_settings, &stats);
+    lm_fixture_train(&f, lm, &step_settings, &stats);
 
     assert_true(stats.discarded);
     const enum ilora_slab slabs[] = {ILORA_MOMENT1, ILORA_MOMENT2};
