@@ -62,9 +62,8 @@ static enum status cases_new(struct lm_cases *cases, const struct learner *learn
 
 /* ---- prompts --------------------------------------------------------------------------------- */
 
-/* The newest items below M, at most settings.history, oldest first. */
-static int newest_items(const struct learner *learner, const uint32_t *history, int count, int M,
-                        uint32_t *ret_items) {
+/* Where the newest items below M begin, at most settings.history of them. */
+static int newest_begin(const struct learner *learner, const uint32_t *history, int count, int M) {
     int wanted = learner->settings.history;
     if (wanted > PROMPT_ITEMS_MAX) { wanted = PROMPT_ITEMS_MAX; }
     int at = count, known = 0;
@@ -73,8 +72,14 @@ static int newest_items(const struct learner *learner, const uint32_t *history, 
         at--;
         if (history[at] < (uint32_t)M) { known++; }
     }
+    return at;
+}
+
+/* Those items, oldest first. */
+static int newest_items(const struct learner *learner, const uint32_t *history, int count, int M,
+                        uint32_t *ret_items) {
     int written = 0;
-    for (; at < count; at++) {
+    for (int at = newest_begin(learner, history, count, M); at < count; at++) {
         if (history[at] < (uint32_t)M) { ret_items[written++] = history[at]; }
     }
     return written;
@@ -356,13 +361,8 @@ enum status learner_lm_title_scores(struct learner *learner, const struct rank_r
 static enum status request_titles(struct learner *learner, const struct score_request *request,
                                   int M, struct title_tokens *tokens,
                                   const struct title_tokens **ret_titles, struct error *err) {
-    int wanted = learner->settings.history, known = 0, at = request->history_count;
+    int at = newest_begin(learner, request->history, request->history_count, M);
 
-    if (wanted > PROMPT_ITEMS_MAX) { wanted = PROMPT_ITEMS_MAX; }
-    while (at > 0 && known < wanted) {
-        at--;
-        if (request->history[at] < (uint32_t)M) { known++; }
-    }
     for (int n = 0; at < request->history_count; at++) {
         if (request->history[at] >= (uint32_t)M) { continue; }
         tokens[n].count = 0;
