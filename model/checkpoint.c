@@ -102,8 +102,8 @@ enum status description_check(const struct model_description *d, struct error *e
 /* "'model.norm.weight'", with the name it has in the file behind it where that is another one. */
 static void tensor_words(const struct model_source *source, const char *name,
                          char ret_words[TENSOR_WORDS_BYTES]) {
-    char other[TENSOR_NAME_BYTES];
-    source->ops->name_in_file(name, other);
+    char other[TENSOR_NAME_BYTES] = "";
+    if (source->ops->name_in_file != NULL) { source->ops->name_in_file(name, other); }
     if (other[0] != '\0') {
         (void)snprintf(ret_words, TENSOR_WORDS_BYTES, "'%s' ('%s')", name, other);
     } else {

@@ -146,19 +146,8 @@ static const char *builtin_file(const struct model_source *source, const char *n
     return source->path;
 }
 
-static void same_name(const char *name, char ret_name[TENSOR_NAME_BYTES]) {
-    (void)name;
-    ret_name[0] = '\0';
-}
-
 static const struct model_source_ops builtin_ops = {
-    "builtin",
-    builtin_close,
-    builtin_tensor_shape,
-    builtin_read,
-    builtin_visit,
-    builtin_file,
-    same_name,
+    "builtin", builtin_close, builtin_tensor_shape, builtin_read, builtin_visit, builtin_file, NULL,
     "",
 };
 

@@ -117,13 +117,8 @@ static void hf_close(struct model_source *source) {
     memory_free(hf);
 }
 
-static void same_name(const char *name, char ret_name[TENSOR_NAME_BYTES]) {
-    (void)name;
-    ret_name[0] = '\0';
-}
-
 static const struct model_source_ops hf_ops = {
-    "hf", hf_close, hf_shape, hf_read, hf_visit, hf_file, same_name, "/config.json",
+    "hf", hf_close, hf_shape, hf_read, hf_visit, hf_file, NULL, "/config.json",
 };
 
 /* ---- opening --------------------------------------------------------------------------------- */

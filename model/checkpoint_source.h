@@ -35,7 +35,8 @@ struct model_source_ops {
     /* For the error line: the file that holds this tensor, or where it was looked for. borrows:
      * until close. */
     const char *(*file)(const struct model_source *source, const char *name);
-    /* The tensor's name in that file where it has another one there; "" otherwise. */
+    /* The tensor's name in that file where it has another one there, "" otherwise. NULL: the names
+     * are the same. */
     void (*name_in_file)(const char *name, char ret_name[TENSOR_NAME_BYTES]);
     const char *description_file; /* where the sizes stand, below path; "" = path itself */
 };
