@@ -136,6 +136,7 @@ static enum status read_tensor(struct peft_adapter *adapter, const struct safete
     if (status != STATUS_OK) { return status; }
     *at += entry_floats(entry);
     adapter->count++;
+    if (words.layer >= adapter->layers) { adapter->layers = words.layer + 1; }
     return STATUS_OK;
 }
 
@@ -214,11 +215,6 @@ static enum status read_tensors(struct peft_adapter *adapter, const struct safet
     if (count == 0) { return error_set(err, STATUS_CONFIG, "no tensors, expected one A and B"); }
     qsort(adapter->matrices, (size_t)count, sizeof *adapter->matrices, compare_names);
     enum status status = check_pairs(adapter, err);
-    for (int i = 0; i < count && status == STATUS_OK; i++) {
-        struct tensor_words words = {0};
-        bool known = read_name(adapter->matrices[i].name, &words);
-        if (known && words.layer >= adapter->layers) { adapter->layers = words.layer + 1; }
-    }
     if (status != STATUS_OK) { return status; }
     return peft_adapter_check_targets(adapter, adapter->layers, err);
 }
