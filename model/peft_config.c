@@ -256,21 +256,31 @@ bool peft_config_targets(const struct peft_config *config, int layer, int module
            layer_wanted(json_member(config->json, "layers_to_transform"), layer);
 }
 
+static bool is_digit(uint8_t c) {
+    return c >= '0' && c <= '9';
+}
+
+/* The first number in a name; 0 without one. */
+static int layer_in(struct span name) {
+    size_t i = 0;
+    int layer = 0;
+
+    while (i < name.size && !is_digit(name.data[i])) {
+        i++;
+    }
+    for (; i < name.size && is_digit(name.data[i]) && layer < PEFT_LAYERS_MAX; i++) {
+        layer = layer * 10 + (name.data[i] - '0');
+    }
+    return layer;
+}
+
 /* A name that is none of the seven in any layer. */
 static enum status check_target(const struct json_value *element, struct error *err) {
     struct span name = {NULL, 0};
     char key[128], words[FOUND_BYTES];
 
     if (json_string(element, &name)) {
-        const char *digits = "0123456789";
-        int layer = 0;
-        for (size_t i = 0; i < name.size; i++) { /* the first number in it */
-            if (strchr(digits, name.data[i]) == NULL || name.data[i] == '\0') { continue; }
-            for (; i < name.size && name.data[i] >= '0' && name.data[i] <= '9'; i++) {
-                layer = layer < PEFT_LAYERS_MAX ? layer * 10 + (name.data[i] - '0') : layer;
-            }
-            break;
-        }
+        int layer = layer_in(name);
         for (int module = 0; module < PEFT_MODULES; module++) {
             module_key(layer, module, key);
             if (name_matches(key, name)) { return STATUS_OK; }
