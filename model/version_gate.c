@@ -167,8 +167,8 @@ bool version_gate_has_item_tokens(const struct version_gate *gate) {
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
-void version_gate_weights_of(const struct version_gate *gate, const float *state,
-                             float *ret_weights) {
+/* w (K) of a state z (E) as SASRec gives it. */
+static void weights_of(const struct version_gate *gate, const float *state, float *ret_weights) {
     double mean = 0.0, variance = 0.0, largest = -(double)INFINITY, sum = 0.0;
     double logits[VERSION_EXPERTS_MAX];
 
@@ -179,12 +179,12 @@ void version_gate_weights_of(const struct version_gate *gate, const float *state
     for (int e = 0; e < gate->E; e++) {
         variance += ((double)state[e] - mean) * ((double)state[e] - mean) / gate->E;
     }
+    double deviation = sqrt(variance + NORM_EPSILON);
     for (int k = 0; k < gate->K; k++) {
         const float *weight_k = gate->weight + (size_t)k * (size_t)gate->E;
         logits[k] = (double)gate->bias[k];
         for (int e = 0; e < gate->E; e++) {
-            logits[k] +=
-                (double)weight_k[e] * ((double)state[e] - mean) / sqrt(variance + NORM_EPSILON);
+            logits[k] += (double)weight_k[e] * ((double)state[e] - mean) / deviation;
         }
         largest = fmax(largest, logits[k]);
     }
@@ -212,7 +212,7 @@ enum status version_gate_weights(struct version_gate *gate, const uint32_t *hist
     if (state == NULL) { return error_set(err, STATUS_NO_MEMORY, "a state"); }
 
     enum status status = version_gate_state(gate, history, count, state, err);
-    if (status == STATUS_OK) { version_gate_weights_of(gate, state, ret_weights); }
+    if (status == STATUS_OK) { weights_of(gate, state, ret_weights); }
     memory_free(state);
     return status;
 }

@@ -36,9 +36,6 @@ MUST_CHECK enum status version_gate_state(struct version_gate *gate, const uint3
 /* w (K) of that state. */
 MUST_CHECK enum status version_gate_weights(struct version_gate *gate, const uint32_t *history,
                                             int count, float *ret_weights, struct error *err);
-/* w (K) of a state z (E) as SASRec gives it. */
-void version_gate_weights_of(const struct version_gate *gate, const float *state,
-                             float *ret_weights);
 int version_gate_width(const struct version_gate *gate); /* E */
 
 #endif
