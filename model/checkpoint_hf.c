@@ -19,7 +19,6 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "model/float16.h"
 #include "model/hf_config.h"
 #include "model/hf_index.h"
 #include "model/safetensors.h"
@@ -79,19 +78,10 @@ static enum status hf_read(struct model_source *source, const char *name, int ro
     const struct hf_tensor *tensor = hf_find((const struct hf_source *)source, name);
     if (tensor == NULL) { return error_set(err, STATUS_CONFIG, "tensor '%s' is missing", name); }
     const struct safetensors_entry *entry = tensor->entry;
-    size_t count = (size_t)rows * (size_t)cols;
-    if (strcmp(entry->dtype, "F32") == 0) {
-        floats_of_f32le(entry->data, count, ret_values);
-    } else if (strcmp(entry->dtype, "F16") == 0) {
-        floats_of_f16le(entry->data, count, ret_values);
-    } else if (strcmp(entry->dtype, "BF16") == 0) {
-        floats_of_bf16le(entry->data, count, ret_values);
-    } else {
-        return error_set(err, STATUS_CONFIG,
-                         "tensor '%s': field 'dtype' is %s, expected F32, F16 or BF16", name,
-                         entry->dtype);
-    }
-    return STATUS_OK;
+    if (safetensors_floats(entry, (size_t)rows * (size_t)cols, ret_values)) { return STATUS_OK; }
+    return error_set(err, STATUS_CONFIG,
+                     "tensor '%s': field 'dtype' is %s, expected F32, F16 or BF16", name,
+                     entry->dtype);
 }
 
 static void hf_visit(const struct model_source *source, model_source_visit visit, void *context) {

@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "model/float16.h"
 #include "model/peft_config.h"
 #include "model/safetensors.h"
 
@@ -93,13 +92,7 @@ static enum status check_shape(const struct peft_adapter *adapter,
 /* One tensor as f32. */
 static enum status copy_values(const struct safetensors_entry *entry, size_t count, float *values,
                                struct error *err) {
-    if (strcmp(entry->dtype, "F32") == 0) {
-        floats_of_f32le(entry->data, count, values);
-    } else if (strcmp(entry->dtype, "F16") == 0) {
-        floats_of_f16le(entry->data, count, values);
-    } else if (strcmp(entry->dtype, "BF16") == 0) {
-        floats_of_bf16le(entry->data, count, values);
-    } else {
+    if (!safetensors_floats(entry, count, values)) {
         return error_set(err, STATUS_CONFIG, "tensor '%s' is %s, expected F32, F16 or BF16",
                          entry->name, entry->dtype);
     }

@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "model/float16.h"
 
 #define HEADER_BYTES_MAX (16u * 1024u * 1024u)
 #define TENSORS_MAX      65536u
@@ -46,6 +47,19 @@ unsigned safetensors_dtype_bytes(const char *dtype) {
         if (strcmp(sizes[i].name, dtype) == 0) { return sizes[i].bytes; }
     }
     return 0;
+}
+
+bool safetensors_floats(const struct safetensors_entry *entry, size_t count, float *ret_values) {
+    if (strcmp(entry->dtype, "F32") == 0) {
+        floats_of_f32le(entry->data, count, ret_values);
+    } else if (strcmp(entry->dtype, "F16") == 0) {
+        floats_of_f16le(entry->data, count, ret_values);
+    } else if (strcmp(entry->dtype, "BF16") == 0) {
+        floats_of_bf16le(entry->data, count, ret_values);
+    } else {
+        return false;
+    }
+    return true;
 }
 
 /* What the visit of the header's members carries. */

@@ -14,5 +14,7 @@ MUST_CHECK enum status safetensors_open_bytes(struct span bytes, struct safetens
 struct span safetensors_bytes(const struct safetensors *file); /* the whole file */
 /* Bytes of one value; 0 for a dtype that is not known. */
 unsigned safetensors_dtype_bytes(const char *dtype);
+/* The first `count` values of a tensor of F32, F16 or BF16; false for another dtype. */
+bool safetensors_floats(const struct safetensors_entry *entry, size_t count, float *ret_values);
 
 #endif
