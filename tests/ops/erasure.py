@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-from bad_input_daemon import Daemon, Failure, expect
+from bad_input_daemon import Daemon, Failure, expect, run_checks
 
 USER = "Ada-who-wants-to-be-forgotten"
 PAGE_HEADER = 16
@@ -199,15 +199,8 @@ def state_key(daemon, user):
 
 
 def main():
-    failed = 0
-    for strict in (False, True):
-        name = "strict" if strict else "recorded"
-        try:
-            print(f"{name}: {check(strict)}")
-        except Failure as failure:
-            failed = 1
-            print(f"{name}: FAILED: {failure}")
-    return failed
+    checks = [("recorded", lambda: check(strict=False)), ("strict", lambda: check(strict=True))]
+    return 1 if run_checks(checks) else 0
 
 
 if __name__ == "__main__":

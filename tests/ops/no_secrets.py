@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 
-from bad_input_daemon import Daemon, Failure, clean_environment, expect
+from bad_input_daemon import Daemon, Failure, clean_environment, expect, run_checks
 
 SECRETS = {
     "http.token": "xyzzy-token", "kafka.sasl.password": "xyzzy-password",
@@ -144,15 +144,8 @@ def check_terminal():
 
 def main():
     os.environ.update(clean_environment())
-    failed = 0
-    for check in (check_embedded, check_broker, check_malformed, check_terminal):
-        name = check.__name__[len("check_"):]
-        try:
-            print(f"{name}: {check()}")
-        except Failure as failure:
-            failed = 1
-            print(f"{name}: FAILED: {failure}")
-    return failed
+    checks = (check_embedded, check_broker, check_malformed, check_terminal)
+    return 1 if run_checks([(check.__name__[len("check_"):], check) for check in checks]) else 0
 
 
 if __name__ == "__main__":
