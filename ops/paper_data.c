@@ -96,6 +96,10 @@ static bool ends_with(const char *text, const char *end) {
     return size >= end_size && strcmp(text + size - end_size, end) == 0;
 }
 
+bool paper_data_is_file(const char *name) {
+    return ends_with(name, ".tsv") || ends_with(name, ".inter") || ends_with(name, ".item");
+}
+
 static enum status look_at(void *context, const char *name, bool is_dir, struct error *err) {
     struct folder_look *look = context;
     (void)err;

@@ -26,6 +26,7 @@
 #ifndef OPS_PAPER_DATA_H
 #define OPS_PAPER_DATA_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/arena.h"
@@ -84,5 +85,7 @@ struct paper_split {
 MUST_CHECK enum status paper_split_read(const char *folder, struct paper_split *ret_split,
                                         struct error *err);
 void paper_split_free(struct paper_split *split);
+/* Whether a file of such a folder holds data, by its name. */
+bool paper_data_is_file(const char *name);
 
 #endif

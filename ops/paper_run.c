@@ -60,20 +60,12 @@ struct data_digest {
     const char *folder;
 };
 
-static bool ends_with(const char *name, const char *ending) {
-    size_t size = strlen(name), part = strlen(ending);
-    return size >= part && strcmp(name + size - part, ending) == 0;
-}
-
 /* Name and bytes of each data file of the folder. */
 static enum status digest_file(void *context, const char *name, bool is_dir, struct error *err) {
     struct data_digest *digest = context;
     char path[FILE_PATH_BYTES_MAX];
     struct span bytes;
-    if (is_dir ||
-        !(ends_with(name, ".tsv") || ends_with(name, ".inter") || ends_with(name, ".item"))) {
-        return STATUS_OK;
-    }
+    if (is_dir || !paper_data_is_file(name)) { return STATUS_OK; }
     enum status status = path_join(path, digest->folder, name, err);
     if (status != STATUS_OK) { return status; }
     status = file_map(path, &bytes, err);
