@@ -3,10 +3,8 @@
  * paper_report.c - summaries over seeds, the table, the JSON. */
 #include "ops/paper_report.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/memory.h"
 

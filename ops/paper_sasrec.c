@@ -3,10 +3,6 @@
  * paper_sasrec.c - epochs over windows, validation, the best values kept. */
 #include "ops/paper_sasrec.h"
 
-#include <assert.h>
-#include <math.h>
-#include <string.h>
-
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/rng.h"
