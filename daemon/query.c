@@ -46,14 +46,7 @@ void query_free(struct query *query) {
 
 /* ---- one request's view of the state ---- */
 
-/* The store, a fresh reader and the user's sequence, for as long as one request takes. */
-struct view {
-    struct shared *shared;
-    struct store *store; /* borrows: until view_close */
-    struct store_reader *reader;
-};
-
-static enum status view_open(struct query *query, struct view *view, struct error *err) {
+enum status view_open(struct query *query, struct view *view, struct error *err) {
     memset(view, 0, sizeof *view);
     view->shared = query->shared;
     view->store = shared_store_use(query->shared);
@@ -66,19 +59,22 @@ static enum status view_open(struct query *query, struct view *view, struct erro
     return status;
 }
 
-static void view_close(struct view *view) {
+void view_close(struct view *view) {
     if (view->store == NULL) { return; }
     store_reader_close(view->reader);
     shared_store_done(view->shared);
     view->store = NULL;
 }
 
+enum status query_check_user(struct span user, struct error *err) {
+    if (user.size > 0 && user.size <= 256 && span_is_utf8(user)) { return STATUS_OK; }
+    return error_set(err, STATUS_MALFORMED, "expected a user id of 1 to 256 bytes of UTF-8");
+}
+
 static enum status load_user(struct view *view, struct span user, struct sequence *sequence,
                              struct error *err) {
-    if (user.size == 0 || user.size > 256 || !span_is_utf8(user)) {
-        return error_set(err, STATUS_MALFORMED, "expected a user id of 1 to 256 bytes of UTF-8");
-    }
-    enum status status = sequence_read(view->reader, user, sequence, err);
+    enum status status = query_check_user(user, err);
+    if (status == STATUS_OK) { status = sequence_read(view->reader, user, sequence, err); }
     if (status != STATUS_OK) { return status; }
     if (sequence->count == 0) {
         return error_set(err, STATUS_NOT_FOUND, "user '%.*s' has no events", SPAN_ARG(user));

@@ -20,6 +20,19 @@ struct query {
     uint64_t hidden_upto;    /* newest from_seq seen in the item changes */
 };
 
+/* The store and a fresh reader, for as long as one request takes. */
+struct view {
+    struct shared *shared;
+    struct store *store; /* borrows: until view_close */
+    struct store_reader *reader;
+};
+
+/* AGAIN: the state is not open. */
+MUST_CHECK enum status view_open(struct query *query, struct view *view, struct error *err);
+void view_close(struct view *view);
+/* MALFORMED: no user can have such an id. */
+MUST_CHECK enum status query_check_user(struct span user, struct error *err);
+
 /* Ends the writer; the words when the answer would be too long. */
 MUST_CHECK enum status query_written(struct json_writer *w, struct error *err);
 

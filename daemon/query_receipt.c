@@ -122,19 +122,13 @@ static enum status receipt_in(const struct query *query, struct store_reader *re
 
 enum status query_receipt(struct query *query, struct span user, struct buffer *out,
                           struct error *err) {
-    if (user.size == 0 || user.size > 256 || !span_is_utf8(user)) {
-        return error_set(err, STATUS_MALFORMED, "expected a user id of 1 to 256 bytes of UTF-8");
-    }
-    struct store *store = shared_store_use(query->shared);
-    if (store == NULL) { return error_set(err, STATUS_AGAIN, "the state is not open"); }
-    struct store_reader *reader = NULL;
+    struct view view;
+    enum status status = query_check_user(user, err);
+    if (status == STATUS_OK) { status = view_open(query, &view, err); }
+    if (status != STATUS_OK) { return status; }
     size_t before = out->size;
-    enum status status = store_reader_open(store, &reader, err);
-    if (status == STATUS_OK) {
-        status = receipt_in(query, reader, user, out, err);
-        store_reader_close(reader);
-    }
-    shared_store_done(query->shared);
+    status = receipt_in(query, view.reader, user, out, err);
     if (status != STATUS_OK) { out->size = before; }
+    view_close(&view);
     return status;
 }
