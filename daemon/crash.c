@@ -106,26 +106,21 @@ void crash_folded(void) {
     crash_record.active = 0;
 }
 
-static struct crash_place *crash_find(struct crash_list *list, int topic, int32_t partition,
-                                      int64_t offset) {
-    for (int i = 0; i < list->count; i++) {
-        struct crash_place *place = &list->places[i];
-        if (place->offset == offset && place->partition == partition && place->topic == topic) {
-            return place;
-        }
+/* Where the record stands in the list; the list's count: nowhere. */
+static int crash_find(const struct crash_list *list, int topic, int32_t partition, int64_t offset) {
+    int i = 0;
+    while (i < list->count &&
+           (list->places[i].offset != offset || list->places[i].partition != partition ||
+            list->places[i].topic != topic)) {
+        i++;
     }
-    return NULL;
+    return i;
 }
 
 int crash_count(const struct crash_list *list, int topic, int32_t partition, int64_t offset) {
-    if (list == NULL || list->count == 0) { return 0; }
-    for (int i = 0; i < list->count; i++) {
-        const struct crash_place *place = &list->places[i];
-        if (place->offset == offset && place->partition == partition && place->topic == topic) {
-            return place->count;
-        }
-    }
-    return 0;
+    if (list == NULL) { return 0; }
+    int i = crash_find(list, topic, partition, offset);
+    return i < list->count ? list->places[i].count : 0;
 }
 
 /* The next number of a line, up to a separator; false: there is none. */
@@ -145,13 +140,13 @@ static void crash_read_lines(struct span text, struct crash_list *list) {
     int64_t topic = 0, partition = 0, offset = 0;
     while (crash_read_number(&text, ' ', &topic) && crash_read_number(&text, ' ', &partition) &&
            crash_read_number(&text, '\n', &offset)) {
-        struct crash_place *place = crash_find(list, (int)topic, (int32_t)partition, offset);
-        if (place != NULL) {
-            place->count++;
-        } else if (list->count < CRASH_PLACE_MAX) {
-            list->places[list->count++] =
-                (struct crash_place){(int)topic, (int32_t)partition, offset, 1};
+        int i = crash_find(list, (int)topic, (int32_t)partition, offset);
+        if (i == CRASH_PLACE_MAX) { continue; }
+        if (i == list->count) {
+            list->places[i] = (struct crash_place){(int)topic, (int32_t)partition, offset, 0};
+            list->count++;
         }
+        list->places[i].count++;
     }
 }
 
