@@ -76,8 +76,8 @@ static enum status write_golden(const struct learner_thread *t, const struct gol
 }
 
 /* Runs the batch; differing figures are asked for once more. *ret_difference: the last one. */
-static enum status compare(struct learner_thread *t, double tolerance, double *ret_difference,
-                           struct error *err) {
+static enum status compare(struct learner_thread *t, double *ret_difference, struct error *err) {
+    double tolerance = golden_batch_tolerance(device_precision(t->settings, t->be));
     for (int attempt = 0; attempt < 2; attempt++) {
         struct golden_batch now;
         enum status status = golden_batch_run(t->learner, &now, err);
@@ -113,8 +113,7 @@ enum status learner_golden_open(struct learner_thread *t, struct error *err) {
         return status;
     }
     if (status != STATUS_OK) { return status; }
-    double tolerance = golden_batch_tolerance(device_precision(t->settings, t->be));
-    status = compare(t, tolerance, &difference, err);
+    status = compare(t, &difference, err);
     if (status == STATUS_OK) { LOG_INFO("golden batch: as recorded, within %.3g", difference); }
     return status;
 }
@@ -126,8 +125,7 @@ enum status learner_golden_step(struct learner_thread *t, struct error *err) {
     }
     t->golden_step = t->lm_steps;
     double difference = 0.0;
-    double tolerance = golden_batch_tolerance(device_precision(t->settings, t->be));
-    enum status status = compare(t, tolerance, &difference, err);
+    enum status status = compare(t, &difference, err);
     if (status == STATUS_OK) {
         LOG_DEBUG("golden batch: as recorded after step %" PRIu64 ", within %.3g", t->lm_steps,
                   difference);
