@@ -22,7 +22,6 @@
 #define MARGIN_SHARE        32         /* one part in so many stays free */
 #define WEIGHT_LINE_BYTES   16         /* rows of a weight on a card are padded to this */
 #define MEMINFO_BYTES_MAX   8192u
-#define SEQUENCE_TOKENS_MIN 8 /* as the learner makes its language model (learner_lm.c) */
 
 /* ---- which device ---------------------------------------------------------------------------- */
 
@@ -103,16 +102,10 @@ static size_t workspace_bytes(const struct backend *be, const struct model_descr
 enum status device_plan_make(const struct backend *be, const struct model_description *base,
                              enum precision precision, const struct learner_settings *learner,
                              struct device_plan *ret_plan, struct error *err) {
-    int tokens = learner->micro_batch_tokens;
-    const struct language_model_settings how = {
-        .tokens_max = tokens,
-        .sequences_max = tokens > SEQUENCE_TOKENS_MIN ? tokens / SEQUENCE_TOKENS_MIN : 1,
-        .items_max = learner->fast.sasrec.items_max,
-        .training = true,
-    };
+    const struct language_model_settings how = learner_lm_budget(learner);
     bool title = (learner->ilora.head & ILORA_HEAD_TITLE) != 0;
     struct device_plan plan = {.weights = weights_bytes(be, precision, base, title),
-                               .workspace = workspace_bytes(be, base, tokens)};
+                               .workspace = workspace_bytes(be, base, how.tokens_max)};
     size_t floats = 0;
     enum status status = ilora_params_measure(base, &learner->ilora, &floats, err);
     if (status == STATUS_OK) {

@@ -119,6 +119,10 @@ struct version {
 void version_take(struct version *version);
 void version_give(struct version *version); /* the last one frees */
 
+/* How a learner with these settings sizes its language model: rows and prompts of one pass, items
+ * of its head; for training. What a plan of its memory asks (device_plan.h). */
+struct language_model_settings learner_lm_budget(const struct learner_settings *settings);
+
 struct learner;
 
 /* base, tokenizer, template NULL when settings->lm is false. be: the learner's backend; fast_be:

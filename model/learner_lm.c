@@ -29,17 +29,21 @@ static enum status lm_start(struct learner *learner, struct learner_lm *lm, stru
     return STATUS_OK;
 }
 
-static enum status lm_models(struct learner *learner, struct learner_lm *lm, struct error *err) {
-    const struct learner_settings *settings = &learner->settings;
-    const struct model_description *description = base_model_description(lm->base);
-    uint64_t seed = hash64_pair(settings->seed, (uint64_t)LEARNER_ILORA, 0);
+struct language_model_settings learner_lm_budget(const struct learner_settings *settings) {
     int sequences = settings->micro_batch_tokens / SEQUENCE_TOKENS;
-    const struct language_model_settings how = {
+    return (struct language_model_settings){
         .tokens_max = settings->micro_batch_tokens,
         .sequences_max = sequences > 0 ? sequences : 1,
         .items_max = settings->fast.sasrec.items_max,
         .training = true,
     };
+}
+
+static enum status lm_models(struct learner *learner, struct learner_lm *lm, struct error *err) {
+    const struct learner_settings *settings = &learner->settings;
+    const struct model_description *description = base_model_description(lm->base);
+    uint64_t seed = hash64_pair(settings->seed, (uint64_t)LEARNER_ILORA, 0);
+    const struct language_model_settings how = learner_lm_budget(settings);
 
     enum status status = language_model_new(lm->base, &how, &settings->ilora, &lm->model, err);
     if (status != STATUS_OK) { return status; }
