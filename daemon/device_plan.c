@@ -16,12 +16,12 @@
 #include "base/log.h"
 #include "model/base_model.h"
 
-#define MIB                 ((size_t)1 << 20)
-#define LIBRARY_BYTES       (32 * MIB) /* cublasLt's workspace */
-#define STAGE_BYTES         (24 * MIB) /* rings, and 16 MiB of rows that are rounded on the way */
-#define MARGIN_SHARE        32         /* one part in so many stays free */
-#define WEIGHT_LINE_BYTES   16         /* rows of a weight on a card are padded to this */
-#define MEMINFO_BYTES_MAX   8192u
+#define MIB               ((size_t)1 << 20)
+#define LIBRARY_BYTES     (32 * MIB) /* cublasLt's workspace */
+#define STAGE_BYTES       (24 * MIB) /* rings, and 16 MiB of rows that are rounded on the way */
+#define MARGIN_SHARE      32         /* one part in so many stays free */
+#define WEIGHT_LINE_BYTES 16         /* rows of a weight on a card are padded to this */
+#define MEMINFO_BYTES_MAX 8192u
 
 /* ---- which device ---------------------------------------------------------------------------- */
 
@@ -67,26 +67,14 @@ enum precision device_precision(const struct settings *settings, const struct ba
 
 /* ---- what it takes --------------------------------------------------------------------------- */
 
-/* A frozen matrix (O,I): one copy on a card; on the CPU one for each direction. */
-static size_t matrix_bytes(const struct backend *be, enum precision precision, int O, int I) {
-    size_t element = precision == PRECISION_BF16 ? 2 : 4;
-    size_t align = is_card(be) ? WEIGHT_LINE_BYTES / element : 1;
-    size_t line = ((size_t)I + align - 1) / align * align;
-    return (is_card(be) ? 1u : 2u) * (size_t)O * line * element;
-}
-
-static size_t weights_bytes(const struct backend *be, enum precision precision,
-                            const struct model_description *d, bool title_head) {
-    int q = d->H * d->D, kv = d->G * d->D;
-    size_t layer =
-        matrix_bytes(be, precision, q + 2 * kv, d->C) + matrix_bytes(be, precision, d->C, q) +
-        matrix_bytes(be, precision, 2 * d->F, d->C) + matrix_bytes(be, precision, d->C, d->F) +
-        4 * (2 * (size_t)d->C + (size_t)(q + 2 * kv) + 2 * (size_t)d->D);
-    int rope_rows = d->context < ROPE_ROWS_MAX ? d->context : ROPE_ROWS_MAX;
-    size_t bytes = (size_t)d->L * layer + 4 * (size_t)d->C;
-    bytes += 4 * ((size_t)d->V * (size_t)d->C + (size_t)rope_rows * (size_t)d->D);
-    if (!d->tied_head || title_head) { bytes += matrix_bytes(be, precision, d->V, d->C); }
-    return bytes;
+/* One copy of a matrix on a card; on the CPU one for each direction. */
+static struct base_model_form form_on(const struct backend *be, enum precision precision,
+                                      bool head) {
+    bool card = is_card(be);
+    return (struct base_model_form){.precision = precision,
+                                    .copies = card ? 1 : 2,
+                                    .row_bytes = card ? WEIGHT_LINE_BYTES : 1,
+                                    .head = head};
 }
 
 /* Scratch of operators on a card: the rows of the widest product, rounded (in) and in parts (out),
@@ -104,7 +92,8 @@ enum status device_plan_make(const struct backend *be, const struct model_descri
                              struct device_plan *ret_plan, struct error *err) {
     const struct language_model_settings how = learner_lm_budget(learner);
     bool title = (learner->ilora.head & ILORA_HEAD_TITLE) != 0;
-    struct device_plan plan = {.weights = weights_bytes(be, precision, base, title),
+    const struct base_model_form form = form_on(be, precision, title || !base->tied_head);
+    struct device_plan plan = {.weights = base_model_measure(base, &form),
                                .workspace = workspace_bytes(be, base, how.tokens_max)};
     size_t floats = 0;
     enum status status = ilora_params_measure(base, &learner->ilora, &floats, err);

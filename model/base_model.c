@@ -38,6 +38,32 @@ static size_t vector_floats(const struct model_description *d) {
     return (size_t)d->L * a_layer + (size_t)d->C;
 }
 
+/* ---- without reading it ---- */
+
+static size_t matrix_bytes(const struct base_model_form *form, int O, int I) {
+    size_t element = form->precision == PRECISION_BF16 ? 2 : 4, pad = (size_t)form->row_bytes;
+    size_t row = ((size_t)I * element + pad - 1) / pad * pad;
+    return (size_t)form->copies * (size_t)O * row;
+}
+
+size_t base_model_measure(const struct model_description *d, const struct base_model_form *form) {
+    int q = d->H * d->D, kv = d->G * d->D;
+    size_t layer = matrix_bytes(form, q + 2 * kv, d->C) + matrix_bytes(form, d->C, q) +
+                   matrix_bytes(form, 2 * d->F, d->C) + matrix_bytes(form, d->C, d->F);
+    size_t head = form->head ? matrix_bytes(form, d->V, d->C) : 0;
+    int rope_rows = d->context < ROPE_ROWS_MAX ? d->context : ROPE_ROWS_MAX;
+    size_t floats =
+        (size_t)d->V * (size_t)d->C + vector_floats(d) + (size_t)rope_rows * (size_t)d->D;
+    return (size_t)d->L * layer + head + floats * sizeof(float);
+}
+
+size_t base_model_parameters(const struct model_description *d) {
+    size_t layer = (size_t)(d->H + 2 * d->G) * (size_t)d->D * (size_t)d->C +
+                   (size_t)d->C * (size_t)(d->H * d->D) + 3 * (size_t)d->F * (size_t)d->C;
+    size_t heads = d->tied_head ? 1 : 2;
+    return heads * (size_t)d->V * (size_t)d->C + (size_t)d->L * layer + vector_floats(d);
+}
+
 static enum status read_layer_part(struct checkpoint *checkpoint, int layer, const char *part,
                                    int rows, int cols, float *ret_values, struct error *err) {
     char name[NAME_BYTES];

@@ -41,6 +41,20 @@ struct base_model {
     size_t bytes; /* device bytes of all of the above */
 };
 
+/* How a base is held in memory. */
+struct base_model_form {
+    enum precision precision; /* of the packed matrices */
+    int copies;               /* of each: 2 where a direction has its own (the CPU, training) */
+    int row_bytes;            /* to which a packed row is padded; 1: not at all */
+    bool head;                /* the output head is packed, tied or not */
+};
+
+/* Bytes of a base of this description, without reading it; packing may pad beyond row_bytes (the
+ * CPU's by less than 10 %). */
+size_t base_model_measure(const struct model_description *d, const struct base_model_form *form);
+/* Values of all its tensors, the tied head once. */
+size_t base_model_parameters(const struct model_description *d);
+
 /* Packs the tied output head when it is not there yet (or lacks the backward form asked for).
  * Called while objects are made: a daemon that only uses the item head never pays for it.
  * NO_MEMORY. */

@@ -22,8 +22,6 @@ struct base_memory {
     uint64_t work;       /* bytes: activations and scratch of one micro batch */
 };
 
-/* Values of all tensors of the base, the tied head once. */
-uint64_t base_parameters(const struct model_description *d);
 /* CONFIG: the shape. NO_MEMORY. */
 MUST_CHECK enum status base_memory_of(const struct model_description *d,
                                       const struct ilora_shape *shape, int micro_batch_tokens,

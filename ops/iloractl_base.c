@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "daemon/model_settings.h"
+#include "model/base_model.h"
 #include "ops/base_access.h"
 #include "ops/base_memory.h"
 #include "ops/command.h"
@@ -99,7 +100,7 @@ static enum status print_json(const struct base_access *access, const struct bas
         {"vocabulary", d->V},
         {"context", d->context},
         {"tokens", tokenizer_size(access->tokenizer)},
-        {"parameters", (int64_t)base_parameters(d)},
+        {"parameters", (int64_t)base_model_parameters(d)},
     };
     struct buffer out = {0};
     struct json_writer w;
@@ -142,7 +143,7 @@ static void print_lines(const struct base_access *access, const struct base_fact
                  d->architecture);
     (void)printf("  %.1f M parameters: %d layers, width %d, %d heads (%d key/value) of %d, "
                  "feed-forward %d\n",
-                 (double)base_parameters(d) / 1e6, d->L, d->C, d->H, d->G, d->D, d->F);
+                 (double)base_model_parameters(d) / 1e6, d->L, d->C, d->H, d->G, d->D, d->F);
     (void)printf("  vocabulary %d, context %d, %s head, rope theta %g\n", d->V, d->context,
                  d->tied_head ? "tied" : "own", (double)d->rope_theta);
     (void)printf("  tokenizer: %s, %d tokens\n", tokenizer_kind(access->tokenizer),

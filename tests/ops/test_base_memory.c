@@ -3,6 +3,7 @@
  * test_base_memory.c - the memory foretold for a base model is what it takes. */
 #include <math.h>
 
+#include "model/base_model.h"
 #include "ops/base_memory.h"
 #include "tests/support/unit.h"
 
@@ -72,7 +73,7 @@ static void parameters_of_a_known_model_are_counted(void **state) {
                                               .V = 49152,
                                               .context = 8192,
                                               .tied_head = true};
-    assert_int_equal(base_parameters(&smollm2), 134515008); /* the model card's 135 M */
+    assert_int_equal(base_model_parameters(&smollm2), 134515008); /* the model card's 135 M */
 }
 
 int main(void) {
