@@ -12,7 +12,8 @@ import sys
 
 import numpy as np
 
-from decode_reference import compare, ours, write_tokens
+from array_file import write_tokens
+from decode_reference import compare, ours
 from lm_architectures import CASES, random_model
 
 PROMPTS, TOKENS, STOPS = 100, 24, [7, 100]

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 import transformers as tf
 
+from array_file import Writer, read_arrays
 from decode_reference import greedy
-from lm_make_reference import Writer, read_arrays
 
+torch.set_default_dtype(torch.float64)
 PROMPTS, TOKENS, END = 24, 20, 256
 DISTANCE_MIN = 1e-3  # of the largest logit
 

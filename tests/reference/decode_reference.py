@@ -3,10 +3,8 @@
 
 Used by decode_smollm2.py, decode_architectures.py and decode_make_golden.py.
 """
-import struct
 import subprocess
 
-import numpy as np
 import torch
 from transformers import GenerationConfig
 
@@ -14,13 +12,6 @@ from transformers import GenerationConfig
 # same products in f32.
 NOISE = 1e-5
 BATCH = 20
-
-
-def write_tokens(path, lists):
-    with open(path, "wb") as file:
-        for i, ids in enumerate(lists):
-            file.write(str(i).encode().ljust(72, b"\0") + struct.pack("<3i", 1, len(ids), 1))
-            file.write(np.array(ids, np.int32).tobytes())
 
 
 def greedy(model, lists, tokens_max, stops):

@@ -15,7 +15,8 @@ import sys
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from decode_reference import compare, ours, write_tokens
+from array_file import write_tokens
+from decode_reference import compare, ours
 from lm_smollm2_logits import TEXTS
 
 TOKENS = 32

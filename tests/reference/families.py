@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import transformers as tf
 
+from array_file import read_arrays, write_arrays
 import lm_make_reference as lm
 
 tf.utils.logging.disable_progress_bar()
@@ -137,7 +138,7 @@ class Reference(lm.Model):
 
 
 class Kept:
-    """Stands for lm.Writer: keeps the arrays."""
+    """Stands for a Writer: keeps the arrays."""
 
     def __init__(self):
         self.arrays = {}
@@ -190,13 +191,6 @@ def expect(model, given, samples, vectors, p, ten):
     return wanted.arrays
 
 
-def write(path, arrays):
-    out = lm.Writer(path)
-    for name, values in arrays.items():
-        out.put(name, values)
-    out.file.close()
-
-
 def furthest(ours, wanted):
     """max|a-b| / max|ref|"""
     return float(np.abs(ours.astype(np.float64) - wanted).max() / np.abs(wanted).max())
@@ -208,14 +202,14 @@ def compare_one(program, name, work):
     save_random(kind, options, dtype, shard, folder)
     files = len([one for one in os.listdir(folder) if one.endswith(".safetensors")])
     model, given, samples, vectors, p = prepare(folder, K=4, R=8, seed=7)
-    write(folder + ".in", given.arrays)
+    write_arrays(folder + ".in", given.arrays)
     wanted = expect(model, given, samples, vectors, p, ten=True)
     run = subprocess.run([program, folder, folder + ".in", folder + ".out"], text=True,
                          capture_output=True)
     if run.returncode != 0:
         print(f"{name}: {run.stdout} {run.stderr}")
         return False
-    ours = lm.read_arrays(folder + ".out")
+    ours = read_arrays(folder + ".out")
     cosine, logits = 1.0, 0.0
     for key in ("logits.base", "logits"):
         a, b = ours[key].astype(np.float64), wanted[key]
@@ -260,7 +254,7 @@ def make_golden(program, work, out):
         for key in ("item_logprobs", "title_likelihoods"):
             wanted.pop(key)
         path = os.path.join(out, f"family_{name}.bin")
-        write(path, {**given.arrays, **wanted})
+        write_arrays(path, {**given.arrays, **wanted})
         print(path, os.path.getsize(path), "bytes")
     return 0
 

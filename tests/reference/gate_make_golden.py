@@ -24,6 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from array_file import Writer, read_arrays
 import lm_make_reference as lm
 
 torch.set_default_dtype(torch.float64)
@@ -107,7 +108,7 @@ def put_sampled(out, name, values):
 
 
 def resnet_alone(folder):
-    out = lm.Writer(f"{folder}/gate_resnet.bin")
+    out = Writer(f"{folder}/gate_resnet.bin")
     p = {name: start(i, name, shape) for i, (name, shape) in enumerate(gate_shapes().items())}
     rng = np.random.default_rng(77)
     z = rng.standard_normal((BATCHES, BATCH, E)).astype(np.float32)
@@ -212,9 +213,9 @@ def ten_steps(base, golden, out, kind, l2, label):
 
 
 def main(weights, tiny, folder):
-    base, golden = lm.read_arrays(weights), lm.read_arrays(tiny)
+    base, golden = read_arrays(weights), read_arrays(tiny)
     resnet_alone(folder)
-    out = lm.Writer(f"{folder}/gate_steps.bin")
+    out = Writer(f"{folder}/gate_steps.bin")
     ten_steps(base, golden, out, "linear", 1e-5, "linear")
     ten_steps(base, golden, out, "linear", 0.1, "decay")
     ten_steps(base, golden, out, "resnet", 1e-5, "resnet")

@@ -8,13 +8,14 @@ head, scaled rotary embedding), compares logits, then runs the finite-difference
 Needs torch and transformers.
 """
 import os
-import struct
 import subprocess
 import sys
 
 import numpy as np
 import torch
 import transformers as tf
+
+from array_file import read_arrays, write_tokens
 
 COMMON = dict(vocab_size=320, hidden_size=16, intermediate_size=32, num_hidden_layers=2,
               num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512)
@@ -50,16 +51,14 @@ def main(program, gradients, work):
         model = random_model(kind, options)
         model.save_pretrained(folder)
         ids = np.random.default_rng(1).integers(0, 320, 60).astype(np.int32)
-        with open(folder + ".tokens", "wb") as file:
-            file.write(b"0".ljust(72, b"\0") + struct.pack("<3i", 1, 60, 1) + ids.tobytes())
+        write_tokens(folder + ".tokens", [ids])
         run = subprocess.run([program, folder, "f32", folder + ".tokens", folder + ".logits"],
                              capture_output=True, text=True)
         if run.returncode != 0:
             print(f"{name}: {run.stderr.strip()}")
             bad += 1
             continue
-        data = open(folder + ".logits", "rb").read()[84:]
-        ours = torch.tensor(np.frombuffer(data, np.float32).reshape(60, 320).copy())
+        ours = torch.tensor(np.array(read_arrays(folder + ".logits")["0"]))
         with torch.no_grad():
             theirs = model(torch.tensor(ids[None].astype(np.int64))).logits[0]
         off = float((ours - theirs).abs().max() / theirs.abs().max())

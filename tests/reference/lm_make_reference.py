@@ -10,11 +10,12 @@ The C code does all of that differently and must come to the same numbers.
 
 Needs torch and numpy.
 """
-import struct
 import sys
 
 import numpy as np
 import torch
+
+from array_file import Writer, read_arrays
 
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(1)
@@ -27,31 +28,6 @@ SITES = [("self_attn.q_proj", "C", "q"), ("self_attn.k_proj", "C", "k"),
          ("mlp.gate_proj", "C", "F"), ("mlp.up_proj", "C", "F"), ("mlp.down_proj", "F", "C")]
 STEP = dict(learning_rate=1e-3, multiplier=[1.0, 0.5, 2.0, 3.0], weight_decay=0.01, beta1=0.9,
             beta2=0.999, epsilon=1e-8, clip_norm=1.0, ema_decay=0.9, proximal=2.0)
-
-
-def read_arrays(path):
-    arrays, data, at = {}, open(path, "rb").read(), 0
-    while at < len(data):
-        name = data[at:at + 72].split(b"\0")[0].decode()
-        rows, cols, kind = struct.unpack_from("<3i", data, at + 72)
-        at += 84
-        dtype = np.float32 if kind == 0 else np.int32
-        arrays[name] = np.frombuffer(data, dtype, rows * cols, at).reshape(rows, cols)
-        at += 4 * rows * cols
-    return arrays
-
-
-class Writer:
-    def __init__(self, path):
-        self.file = open(path, "wb")
-
-    def put(self, name, values):
-        values = np.asarray(values.detach() if isinstance(values, torch.Tensor) else values)
-        kind = 1 if values.dtype.kind in "iu" else 0
-        values = np.atleast_2d(values.astype(np.int32 if kind else np.float32))
-        self.file.write(name.encode().ljust(72, b"\0"))
-        self.file.write(struct.pack("<3i", values.shape[0], values.shape[1], kind))
-        self.file.write(np.ascontiguousarray(values).tobytes())
 
 
 def rms_norm(x, gain, eps):

@@ -8,13 +8,14 @@ largest difference, and fails when a cosine is not above 0.9999 (bf16 products: 
 prompts of random tokens lose most). Needs torch, transformers, gguf and 2 GiB of memory.
 """
 import os
-import struct
 import subprocess
 import sys
 
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from array_file import read_arrays, write_tokens
 
 TEXTS = [
     "The user has watched these films in this order: Toy Story (1995), Fargo (1996), Heat (1995).",
@@ -35,22 +36,6 @@ def prompts(tokenizer):
     return result
 
 
-def write_tokens(path, lists):
-    with open(path, "wb") as file:
-        for i, ids in enumerate(lists):
-            file.write(str(i).encode().ljust(72, b"\0") + struct.pack("<3i", 1, len(ids), 1))
-            file.write(np.array(ids, np.int32).tobytes())
-
-
-def read_logits(path):
-    data, at = np.memmap(path, np.uint8, "r"), 0
-    while at < len(data):
-        rows, cols, _ = struct.unpack("<3i", data[at + 72:at + 84].tobytes())
-        at += 84
-        yield data[at:at + 4 * rows * cols].view(np.float32).reshape(rows, cols)
-        at += 4 * rows * cols
-
-
 def main(program, gguf, work, precision="f32"):
     folder, name = os.path.split(gguf)
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
@@ -61,7 +46,7 @@ def main(program, gguf, work, precision="f32"):
     subprocess.run([program, gguf, precision, tokens, out], check=True)
 
     worst, total, largest, agree, positions = 1.0, 0.0, 0.0, 0, 0
-    for ids, ours in zip(lists, read_logits(out)):
+    for ids, ours in zip(lists, read_arrays(out).values()):
         with torch.no_grad():
             theirs = model(torch.tensor([ids])).logits[0].double()
         mine = torch.tensor(np.array(ours)).double()

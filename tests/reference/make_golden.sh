@@ -16,13 +16,13 @@ sums=golden.sums
 # ---- generator: golden files: what they are made from (the generator's own file comes first) -----
 made() {
     cat <<'LIST'
-lm_make_reference: lm_tiny_k1.bin lm_tiny_k2.bin lm_tiny_k4.bin: lm_make_reference.py
-families: family_*.bin: families.py lm_make_reference.py family_model.c
+lm_make_reference: lm_tiny_k*.bin: lm_make_reference.py array_file.py
+families: family_*.bin: families.py lm_make_reference.py array_file.py family_model.c
 tokenizer_make_golden: tokenizer_bytes.json tokenizer_chars.json: tokenizer_make_golden.py
 gguf_make_golden: gguf_blocks.bin: gguf_make_golden.py
-gate_make_golden: gate_*.bin: gate_make_golden.py lm_make_reference.py lm_tiny_k4.bin
-decode_make_golden: decode_*.bin: decode_make_golden.py decode_reference.py lm_make_reference.py
-peft_make_golden: peft_tiny.bin: peft_make_golden.py peft_reference.py
+gate_make_golden: gate_*.bin: gate_make_golden.py lm_make_reference.py array_file.py lm_tiny_k4.bin
+decode_make_golden: decode_*.bin: decode_make_golden.py decode_reference.py array_file.py
+peft_make_golden: peft_tiny.bin: peft_make_golden.py peft_reference.py array_file.py
 LIST
 }
 

@@ -18,8 +18,8 @@ import torch
 
 from safetensors.torch import load_file
 
-from peft_reference import (ALL, load_base, logits_of, random_adapter, read_arrays,
-                            write_arrays)
+from array_file import read_arrays, write_arrays
+from peft_reference import ALL, load_base, logits_of, random_adapter
 
 BASE = "builtin:tiny:3"
 CASES = {  # the rank of "layer" is no multiple of two or four experts

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """peft_reference.py - what peft_make_golden.py and peft_round_trip.py share: base models in
-transformers on our weights, random PEFT adapters, files of named arrays, and the comparison.
+transformers on our weights, random PEFT adapters, and the comparison.
 """
 import json
 import os
-import struct
 import subprocess
 
 import numpy as np
@@ -13,30 +12,9 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from array_file import read_arrays
+
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-
-
-def write_arrays(path, arrays):
-    with open(path, "wb") as file:
-        for name, values in arrays.items():
-            values = np.atleast_2d(np.asarray(values))
-            kind = 1 if values.dtype.kind in "iu" else 0
-            values = np.ascontiguousarray(values.astype(np.int32 if kind else np.float32))
-            file.write(name.encode().ljust(72, b"\0"))
-            file.write(struct.pack("<3i", values.shape[0], values.shape[1], kind))
-            file.write(values.tobytes())
-
-
-def read_arrays(path):
-    arrays, data, at = {}, np.memmap(path, np.uint8, "r"), 0
-    while at < len(data):
-        name = data[at:at + 72].tobytes().split(b"\0")[0].decode()
-        rows, cols, kind = struct.unpack("<3i", data[at + 72:at + 84].tobytes())
-        at += 84
-        dtype = np.float32 if kind == 0 else np.int32
-        arrays[name] = data[at:at + 4 * rows * cols].view(dtype).reshape(rows, cols)
-        at += 4 * rows * cols
-    return arrays
 
 
 def load_base(model, lm_dump, work):

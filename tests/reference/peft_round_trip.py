@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from peft import PeftModel
 
-from peft_reference import (ALL, compare, load_base, logits_of, random_adapter, read_arrays,
-                            write_arrays)
+from array_file import read_arrays, write_arrays
+from peft_reference import ALL, compare, load_base, logits_of, random_adapter
 
 TEXTS = [
     "Titles picked, oldest first:\n Toy Story (1995)\n Fargo (1996)\n Heat (1995)\nNext title: ",
