@@ -19,6 +19,7 @@
 #define KERNELS_TENSOR_H
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -63,6 +64,19 @@ static inline struct tensor tensor_none(void) {
 }
 static inline int tensor_is_none(struct tensor t) {
     return t.data == NULL;
+}
+
+/* Same shape, both f32. */
+static inline bool tensor_same_shape(struct tensor a, struct tensor b) {
+    return a.rows == b.rows && a.cols == b.cols && a.dtype == DTYPE_F32 && b.dtype == DTYPE_F32;
+}
+/* An f32 matrix of exactly this shape. */
+static inline bool tensor_is(struct tensor t, int rows, int cols) {
+    return t.rows == rows && t.cols == cols && t.dtype == DTYPE_F32;
+}
+/* A column of n indices. */
+static inline bool tensor_is_index(struct tensor t, int n) {
+    return t.rows == n && t.cols == 1 && t.dtype == DTYPE_I32;
 }
 
 #endif

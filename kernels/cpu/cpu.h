@@ -77,19 +77,6 @@ static inline int32_t *row_i32(struct tensor t, int n) {
     return (int32_t *)t.data + (size_t)n * (size_t)t.stride;
 }
 
-/* Same shape, both f32. */
-static inline bool tensor_same_shape(struct tensor a, struct tensor b) {
-    return a.rows == b.rows && a.cols == b.cols && a.dtype == DTYPE_F32 && b.dtype == DTYPE_F32;
-}
-/* An f32 matrix of exactly this shape. */
-static inline bool tensor_is(struct tensor t, int rows, int cols) {
-    return t.rows == rows && t.cols == cols && t.dtype == DTYPE_F32;
-}
-/* A column of n indices. */
-static inline bool tensor_is_index(struct tensor t, int n) {
-    return t.rows == n && t.cols == 1 && t.dtype == DTYPE_I32;
-}
-
 /* Elements below which waking a team costs more than it saves: a region costs 0.7 us when threads
  * spin between regions and 2.5 us when they sleep (OMP_WAIT_POLICY=passive), one thread does 4 to 8
  * elements a nanosecond. */

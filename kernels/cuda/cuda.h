@@ -185,18 +185,6 @@ __device__ __forceinline__ int32_t *row_i32(struct tensor t, int n) {
 
 /* ---- shapes ---------------------------------------------------------------------------------- */
 
-/* Same shape, both f32. */
-static inline bool tensor_same_shape(struct tensor a, struct tensor b) {
-    return a.rows == b.rows && a.cols == b.cols && a.dtype == DTYPE_F32 && b.dtype == DTYPE_F32;
-}
-/* An f32 matrix of exactly this shape. */
-static inline bool tensor_is(struct tensor t, int rows, int cols) {
-    return t.rows == rows && t.cols == cols && t.dtype == DTYPE_F32;
-}
-/* A column of n indices. */
-static inline bool tensor_is_index(struct tensor t, int n) {
-    return t.rows == n && t.cols == 1 && t.dtype == DTYPE_I32;
-}
 /* Rows of at least 16-byte alignment throughout: four floats may be read at once. */
 static inline bool tensor_in_fours(struct tensor t) {
     return t.cols % 4 == 0 && t.stride % 4 == 0 && (uintptr_t)t.data % 16 == 0;
