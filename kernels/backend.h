@@ -24,6 +24,7 @@
 #ifndef KERNELS_BACKEND_H
 #define KERNELS_BACKEND_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -46,6 +47,21 @@ struct segment {
     int32_t begin, end;
     int32_t prefix_begin, prefix_end;
 };
+
+/* Asserts that segments lie one behind the other over rows [0, N), each prefix in rows before. */
+static inline void segments_check(const struct segment *segments, int segment_count, int N) {
+    int at = 0;
+
+    for (int i = 0; i < segment_count; i++) {
+        assert(segments[i].begin == at && segments[i].end >= at);
+        assert(segments[i].prefix_begin >= 0 && segments[i].prefix_begin <= segments[i].prefix_end);
+        assert(segments[i].prefix_begin == segments[i].prefix_end || segments[i].prefix_end <= at);
+        at = segments[i].end;
+    }
+    assert(at == N);
+    (void)at; /* both unread without assertions */
+    (void)N;
+}
 
 /* Rows [begin, end) of another tensor: what one row looks at. */
 struct row_range {

@@ -62,18 +62,6 @@ static inline size_t segments_columns_max(const struct segment *segments, int se
     return (size_t)most;
 }
 
-static inline void segments_check(const struct segment *segments, int segment_count, int N) {
-    int at = 0;
-
-    for (int i = 0; i < segment_count; i++) {
-        assert(segments[i].begin == at && segments[i].end >= at);
-        assert(segments[i].prefix_begin >= 0 && segments[i].prefix_begin <= segments[i].prefix_end);
-        assert(segments[i].prefix_begin == segments[i].prefix_end || segments[i].prefix_end <= at);
-        at = segments[i].end;
-    }
-    assert(at == N);
-}
-
 #define CACHE_LINE_FLOATS 16u
 /* Row length of a transposed copy: an odd number of cache lines, so that the D lines above each
  * other, which a tile reads together, do not fall into the same few sets of the cache. */

@@ -135,20 +135,6 @@ static inline int attention_parts(const struct cuda_backend *cuda) {
     return cuda->bf16_weights > 0 ? 2 : 3;
 }
 
-static inline void segments_check(const struct segment *segments, int segment_count, int N) {
-    int at = 0;
-
-    for (int i = 0; i < segment_count; i++) {
-        assert(segments[i].begin == at && segments[i].end >= at);
-        assert(segments[i].prefix_begin >= 0 && segments[i].prefix_begin <= segments[i].prefix_end);
-        assert(segments[i].prefix_begin == segments[i].prefix_end || segments[i].prefix_end <= at);
-        at = segments[i].end;
-    }
-    assert(at == N);
-    (void)at;
-    (void)N;
-}
-
 /* Where a walk over the tiles of all segments is. */
 struct attention_walk {
     const struct segment *segments;
