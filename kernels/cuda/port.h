@@ -24,8 +24,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#include <utility>
-
 #ifdef __CUDACC__
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>

@@ -12,6 +12,8 @@
  * afterwards, in order. The cut depends on the shape alone. */
 #include "kernels/cuda/product.h"
 
+#include <utility>
+
 #include "kernels/cuda/fragment.h"
 
 #define PRODUCT_THREADS 128
@@ -232,44 +234,32 @@ void cuda_product_own(struct cuda_backend *cuda, const struct cuda_product *p) {
     const bool b_fours = in_fours(p->b, p->b_line, p->b_bf16 ? sizeof(bf16) : sizeof(float));
     /* few rows become few columns: c^T = b^T a^T */
     const bool turned = !p->b_bf16 && p->m <= PRODUCT_NARROW && p->n > PRODUCT_NARROW;
-    struct product_job job = {p->c,
-                              (size_t)p->c_line,
-                              1,
-                              p->a,
-                              p->b,
-                              (size_t)p->a_line,
-                              (size_t)p->b_line,
-                              a_fours,
-                              b_fours,
-                              p->m,
-                              p->n,
-                              p->k,
-                              p->alpha,
-                              p->beta,
-                              NULL,
-                              0,
-                              1};
+    struct product_job job = {.c = p->c,
+                              .c_row = (size_t)p->c_line,
+                              .c_column = 1,
+                              .a = p->a,
+                              .b = p->b,
+                              .a_line = (size_t)p->a_line,
+                              .b_line = (size_t)p->b_line,
+                              .a_fours = a_fours,
+                              .b_fours = b_fours,
+                              .m = p->m,
+                              .n = p->n,
+                              .k = p->k,
+                              .alpha = p->alpha,
+                              .beta = p->beta,
+                              .part = NULL,
+                              .part_depth = 0,
+                              .parts = 1};
     bool turn_a = p->a_turned, turn_b = !p->b_turned;
 
     if (p->m == 0 || p->n == 0) { return; }
     if (turned) {
-        job = {p->c,
-               1,
-               (size_t)p->c_line,
-               p->b,
-               p->a,
-               (size_t)p->b_line,
-               (size_t)p->a_line,
-               b_fours,
-               a_fours,
-               p->n,
-               p->m,
-               p->k,
-               p->alpha,
-               p->beta,
-               NULL,
-               0,
-               1};
+        std::swap(job.c_row, job.c_column);
+        std::swap(job.a, job.b);
+        std::swap(job.a_line, job.b_line);
+        std::swap(job.a_fours, job.b_fours);
+        std::swap(job.m, job.n);
         turn_a = !p->b_turned;
         turn_b = p->a_turned;
     }
