@@ -17,6 +17,14 @@
 #define COLUMNS_PART 256 /* rows */
 #define COLUMNS_DEEP 8   /* warps of a block */
 
+/* The plain value: an element of x. */
+struct columns_element {
+    struct tensor x;
+    __device__ float at(int n, int c) const {
+        return row_f32(x, n)[c];
+    }
+};
+
 /* part (parts, cols): sums of one part's rows. Grid (columns / WARP, parts). */
 template <class Value>
 __global__ void __launch_bounds__(WARP *COLUMNS_DEEP)

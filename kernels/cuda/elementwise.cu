@@ -52,14 +52,6 @@ struct add_bias_operation {
     }
 };
 
-/* What sum_rows sums: dx (N,C). */
-struct sum_rows_value {
-    struct tensor dx;
-    __device__ float at(int n, int c) const {
-        return row_f32(dx, n)[c];
-    }
-};
-
 /* Philox4x32-10 as base/rng.c: Salmon et al., SC 2011, table 2 and section 4. */
 #define PHILOX_M0     0xD2511F53u
 #define PHILOX_M1     0xCD9E8D57u
@@ -123,7 +115,7 @@ static void add_bias(struct backend *be, struct tensor x, struct tensor bias) {
 
 static void sum_rows(struct backend *be, struct tensor dbias, struct tensor dx) {
     assert(tensor_is(dbias, 1, dx.cols) && dx.dtype == DTYPE_F32);
-    columns_add(cuda_of(be), dbias, sum_rows_value{dx}, dx.rows);
+    columns_add(cuda_of(be), dbias, columns_element{dx}, dx.rows);
 }
 
 static void dropout(struct backend *be, struct tensor x, float p, uint64_t seed, uint64_t stream) {

@@ -113,14 +113,6 @@ struct dgain_value {
     }
 };
 
-/* What dbias (1,C) sums. */
-struct dbias_value {
-    struct tensor dy;
-    __device__ float at(int n, int c) const {
-        return row_f32(dy, n)[c];
-    }
-};
-
 /* ---- launchers ------------------------------------------------------------------------------- */
 
 static void rmsnorm_forward(struct backend *be, struct tensor y, struct tensor rstd,
@@ -159,7 +151,7 @@ static void layernorm_backward(struct backend *be, struct tensor dx, struct tens
     if (!tensor_is_none(dgain)) {
         columns_add(cuda, dgain, dgain_value{dy, x, mean, rstd}, x.rows);
     }
-    if (!tensor_is_none(dbias)) { columns_add(cuda, dbias, dbias_value{dy}, x.rows); }
+    if (!tensor_is_none(dbias)) { columns_add(cuda, dbias, columns_element{dy}, x.rows); }
     CUDA_LAUNCH_ROWS(cuda, layernorm_back_kernel, x.rows, x.cols, dx, dy, x, mean, rstd, gain);
 }
 
