@@ -5,8 +5,8 @@
  * Why it exists: scoring and training share one device; a score that is late is worth less than the
  * fast tier's answer, so scores get a bounded share of the time and a budget a group.
  * Thread: core. */
-#include "base/clock.h"
 #include "daemon/core.h"
+#include "base/clock.h"
 
 #define SCORE_SHARE        0.3 /* of the time, for language-model scores of predictions */
 #define SCORE_SHARE_BEHIND 0.1 /* while the learner is behind by more than so many batches: */
