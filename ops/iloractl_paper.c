@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "ops/command.h"
-#include "ops/paper_candidates.h"
-#include "ops/paper_run.h"
+#include "ops/paper/candidates.h"
+#include "ops/paper/run.h"
 
 #define SEQUENCE_ROWS_MIN (PROMPT_TOKENS_MAX + PAPER_CANDIDATES * TITLE_TOKENS_MAX)
 #define OUT_DEFAULT       "paper"

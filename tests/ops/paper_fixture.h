@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "ops/paper_data.h"
+#include "ops/paper/data.h"
 #include "tests/support/tmpdir.h"
 
 /* Writes one file of the folder. */

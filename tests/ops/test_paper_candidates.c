@@ -4,7 +4,7 @@
  */
 #include "tests/ops/paper_fixture.h"
 
-#include "ops/paper_candidates.h"
+#include "ops/paper/candidates.h"
 #include "tests/support/fault.h"
 
 #define SAMPLES 400

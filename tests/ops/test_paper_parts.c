@@ -6,8 +6,8 @@
 
 #include <math.h>
 
-#include "ops/paper_evaluate.h"
-#include "ops/paper_progress.h"
+#include "ops/paper/evaluate.h"
+#include "ops/paper/progress.h"
 
 static void assert_near(double found, double expected) {
     if (!(fabs(found - expected) <= 1e-12)) { fail_msg("%.15g, expected %.15g", found, expected); }

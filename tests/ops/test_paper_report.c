@@ -2,7 +2,7 @@
  *
  * test_paper_report.c - which interval is shown, the paired difference, and what a limited run
  * says of itself. */
-#include "ops/paper_report.h"
+#include "ops/paper/report.h"
 
 #include <math.h>
 

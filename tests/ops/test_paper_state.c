@@ -6,8 +6,8 @@
 
 #include <math.h>
 
-#include "ops/paper_sasrec.h"
-#include "ops/paper_state.h"
+#include "ops/paper/sasrec.h"
+#include "ops/paper/state.h"
 #include "tests/support/fault.h"
 
 static struct tmpdir folder;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * test_paper_stats.c - intervals against tables: Student's t (Fisher & Yates), Wilson's score. */
-#include "ops/paper_stats.h"
+#include "ops/paper/stats.h"
 
 #include <math.h>
 

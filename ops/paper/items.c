@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_items.c - items by number: names looked up, titles as they are shown, and which read alike.
+ * items.c - items by number: names looked up, titles as they are shown, and which read alike.
  */
 #include <inttypes.h>
 
 #include "base/hash.h"
 #include "base/memory.h"
-#include "ops/paper_rooms.h"
+#include "ops/paper/rooms.h"
 #include "ops/table_file.h"
 
 #define PLACES_FIRST 2048u

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_settings.h - how `iloractl paper` is asked to run; zero means the default of that field.
+ * settings.h - how `iloractl paper` is asked to run; zero means the default of that field.
  */
 #ifndef OPS_PAPER_SETTINGS_H
 #define OPS_PAPER_SETTINGS_H
@@ -9,7 +9,7 @@
 
 #include "daemon/settings.h"
 #include "model/language_model.h"
-#include "ops/paper_result.h"
+#include "ops/paper/result.h"
 
 enum paper_device { PAPER_DEVICE_AUTO, PAPER_DEVICE_CPU, PAPER_DEVICE_CUDA };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_candidates.h - the 20 items a sample is asked about, pinned by hash.
+ * candidates.h - the 20 items a sample is asked about, pinned by hash.
  *
  * As in LLaRA and iLoRA: the target and 19 others that are not in the sample's history. There they
  * are drawn anew in every run; here they are a pure function of (seed, sample id), so every model,
@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
-#include "ops/paper_data.h"
+#include "ops/paper/data.h"
 
 #define PAPER_CANDIDATES        20
 #define PAPER_DIGEST_BYTES_TEXT 65u /* 64 hexadecimal digits and NUL */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_progress.h - how far a long run is and how long it will still take.
+ * progress.h - how far a long run is and how long it will still take.
  *
  *   terminal   one line redrawn:   lora, seed 1: train  [=====>    ]  43 %  1h 12m left  loss ▇▅▂
  *   otherwise  a plain line every half minute, and one at the end; never a bar

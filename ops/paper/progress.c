@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_progress.c - text of the line, and when to write it. A failed write is of no consequence:
+ * progress.c - text of the line, and when to write it. A failed write is of no consequence:
  * progress is not a result. */
-#include "ops/paper_progress.h"
+#include "ops/paper/progress.h"
 
 #include <inttypes.h>
 #include <math.h>

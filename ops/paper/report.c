@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_report.c - summaries over seeds, the table, the JSON. */
-#include "ops/paper_report.h"
+ * report.c - summaries over seeds, the table, the JSON. */
+#include "ops/paper/report.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_report.h - all results of a run as a table, and as JSON that says how to repeat it.
+ * report.h - all results of a run as a table, and as JSON that says how to repeat it.
  */
 #ifndef OPS_PAPER_REPORT_H
 #define OPS_PAPER_REPORT_H
 
-#include "ops/paper_settings.h"
-#include "ops/paper_state.h"
+#include "ops/paper/settings.h"
+#include "ops/paper/state.h"
 
 #define PAPER_SEEDS_MAX 100
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_rooms.h - what the readers of paper_data share while a split is being built.
+ * rooms.h - what the readers of data.c share while a split is being built.
  */
 #ifndef OPS_PAPER_ROOMS_H
 #define OPS_PAPER_ROOMS_H
 
 #include <stdbool.h>
 
-#include "ops/paper_data.h"
+#include "ops/paper/data.h"
 
 /* Numbers by name: open addressing, a power of two of places. */
 struct paper_index {

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_data.c - which kind of folder it is; samples and sequences of both kinds.
+ * data.c - which kind of folder it is; samples and sequences of both kinds.
  */
-#include "ops/paper_data.h"
+#include "ops/paper/data.h"
 
 #include <assert.h>
 
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/memory.h"
-#include "ops/paper_rooms.h"
+#include "ops/paper/rooms.h"
 
 #define TEXT_BLOCK_BYTES (256u * 1024u)
 #define ARRAY_FIRST      1024u

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_run.c - opens the parts, runs what is missing, reports. */
-#include "ops/paper_run.h"
+ * run.c - opens the parts, runs what is missing, reports. */
+#include "ops/paper/run.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "ops/base_access.h"
-#include "ops/paper_evaluate.h"
+#include "ops/paper/evaluate.h"
 
 #define SETTINGS_MAX    24
 #define ROWS_A_SEQUENCE 64   /* the shortest prompts: bounds how many share a pack */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_result.h - what one method answered with one seed, and the figures that follow from it.
+ * result.h - what one method answered with one seed, and the figures that follow from it.
  *
  * An answer is a place in the sample's list of 20 candidates, -1 for none of them. Everything that
  * is printed is counted from these places, so the file of a finished method says it all; only the
@@ -10,7 +10,7 @@
 #define OPS_PAPER_RESULT_H
 
 #include "base/json.h"
-#include "ops/paper_stats.h"
+#include "ops/paper/stats.h"
 
 enum paper_method { PAPER_BASE, PAPER_SASREC, PAPER_LORA, PAPER_ILORA, PAPER_METHOD_COUNT };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_candidates.c - lists drawn by counter-based random numbers, and answers matched to them.
+ * candidates.c - lists drawn by counter-based random numbers, and answers matched to them.
  */
-#include "ops/paper_candidates.h"
+#include "ops/paper/candidates.h"
 
 #include <assert.h>
 #include <stdlib.h>

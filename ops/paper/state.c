@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_state.c - the folder, its settings, results and checkpoints. */
-#include "ops/paper_state.h"
+ * state.c - the folder, its settings, results and checkpoints. */
+#include "ops/paper/state.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_recbole.c - interactions of a RecBole data set, sorted by time, cut 8 : 1 : 1 by user.
+ * recbole.c - interactions of a RecBole data set, sorted by time, cut 8 : 1 : 1 by user.
  *
  *   events by time ▸ users (first sight gives the number) ▸ each user's items, the first time each
  *   ▸ users by the time of their last item ▸ | 8/10 train | 1/10 valid | 1/10 test |
@@ -10,7 +10,7 @@
 
 #include "base/memory.h"
 #include "ops/import_table.h"
-#include "ops/paper_rooms.h"
+#include "ops/paper/rooms.h"
 
 #define USER_ITEMS_MIN (PAPER_HISTORY_MIN + 1) /* fewer give no sample */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_train.c - draws, the schedule, steps, checkpoints. */
-#include "ops/paper_train.h"
+ * train.c - draws, the schedule, steps, checkpoints. */
+#include "ops/paper/train.h"
 
 #include <assert.h>
 #include <math.h>
@@ -11,7 +11,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/rng.h"
-#include "ops/paper_state.h"
+#include "ops/paper/state.h"
 
 #define PI                  3.14159265358979323846
 #define WARMUP_SHARE        20    /* one step in twenty: 5 % */

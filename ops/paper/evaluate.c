@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_evaluate.c - decodes, matches, scores, a piece of the test part at a time. */
-#include "ops/paper_evaluate.h"
+ * evaluate.c - decodes, matches, scores, a piece of the test part at a time. */
+#include "ops/paper/evaluate.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_state.h - the folder of a run of `iloractl paper`: what is finished, and where the
+ * state.h - the folder of a run of `iloractl paper`: what is finished, and where the
  * unfinished stands.
  *
  *   OUT/settings.json               what the run was begun with; another value is refused by name
@@ -21,7 +21,7 @@
 #include "base/file.h"
 #include "model/language_model.h"
 #include "model/tensor_file.h"
-#include "ops/paper_result.h"
+#include "ops/paper/result.h"
 
 #define PAPER_VALUE_BYTES 512
 

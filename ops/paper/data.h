@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_data.h - sequences of the paper's offline protocol, from files.
+ * data.h - sequences of the paper's offline protocol, from files.
  *
  * Protocol (LLaRA, Liao et al. 2023, and iLoRA, Kong et al. 2024): a sequence is one user's items
  * by time; sequences in order of time are cut 8 : 1 : 1 into train, valid and test; a sample is a

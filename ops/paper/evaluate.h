@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_evaluate.h - the test part: an answer is written out and matched, then all 20 candidates
+ * evaluate.h - the test part: an answer is written out and matched, then all 20 candidates
  * are scored.
  *
  *   prompt with 20 candidates ─greedy─▶ text up to the newline ─▶ which candidate's title is it?
  *                             ─titles─▶ log-likelihood of each ─▶ the largest
  *
- * Two rules say which candidate a text names (paper_candidates.h): ours, the text is the title,
+ * Two rules say which candidate a text names (ops/paper/candidates.h): ours, the text is the title,
  * and the released code's. Both are reported.
  */
 #ifndef OPS_PAPER_EVALUATE_H
 #define OPS_PAPER_EVALUATE_H
 
-#include "ops/paper_train.h"
+#include "ops/paper/train.h"
 
 #define PAPER_ANSWER_TOKENS 64 /* of a written answer; the released code's */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_result.c - counts places, writes and reads them. */
-#include "ops/paper_result.h"
+ * result.c - counts places, writes and reads them. */
+#include "ops/paper/result.h"
 
 #include <assert.h>
 #include <math.h>

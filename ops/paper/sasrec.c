@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_sasrec.c - epochs over windows, validation, the best values kept. */
-#include "ops/paper_sasrec.h"
+ * sasrec.c - epochs over windows, validation, the best values kept. */
+#include "ops/paper/sasrec.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/rng.h"
-#include "ops/paper_state.h"
+#include "ops/paper/state.h"
 
 #define LEARNING_RATE  1e-3f /* Kang & McAuley 2018 */
 #define DROPOUT        0.3f  /* between their 0.2 (dense) and 0.5 (sparse data) */

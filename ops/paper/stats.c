@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_stats.c - quantiles by bisection of exact distribution functions, resampling by counter.
+ * stats.c - quantiles by bisection of exact distribution functions, resampling by counter.
  *
  * Everything is a function of its arguments: the same results give the same intervals. */
-#include "ops/paper_stats.h"
+#include "ops/paper/stats.h"
 
 #include <assert.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_run.h - the offline protocol from files to report.
+ * run.h - the offline protocol from files to report.
  *
  *   data ─▶ SASRec (offline) ─▶ LoRA, K=1 ─▶ iLoRA, K ─▶ next seed ... ─▶ table, results.json
  *           each step leaves its result in the folder of the run; what is there is not done again
@@ -8,7 +8,7 @@
 #ifndef OPS_PAPER_RUN_H
 #define OPS_PAPER_RUN_H
 
-#include "ops/paper_report.h"
+#include "ops/paper/report.h"
 
 /* Does what is missing in settings->out and prints the table (or the JSON) on stdout, progress on
  * stderr. CONFIG names the setting, file or place. */

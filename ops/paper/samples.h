@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_samples.h - samples of the data as what the language model takes: prompts, titles, states.
+ * samples.h - samples of the data as what the language model takes: prompts, titles, states.
  *
  *   paper_sample + candidates ─template─▶ prompt ┐
  *   history ─SASRec─▶ z (gate input)             ├─▶ lm_sample
@@ -15,7 +15,7 @@
 #define OPS_PAPER_SAMPLES_H
 
 #include "model/language_model.h"
-#include "ops/paper_sasrec.h"
+#include "ops/paper/sasrec.h"
 
 /* Seed of the validation and test lists: the same for every seed of the run and every method. */
 #define PAPER_LISTS_SEED 20240917u

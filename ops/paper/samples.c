@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_samples.c - tokenises titles, builds prompts. */
-#include "ops/paper_samples.h"
+ * samples.c - tokenises titles, builds prompts. */
+#include "ops/paper/samples.h"
 
 #include <assert.h>
 #include <stdio.h>

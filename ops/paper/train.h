@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_train.h - tunes the adapter of one method with one seed, as published, and can be killed.
+ * train.h - tunes the adapter of one method with one seed, as published, and can be killed.
  *
  *   samples   a subset of the training part (--limit), shuffled anew every epoch
  *   step      `batch` samples in loader batches of 8; for each one a template and, with probability
@@ -16,8 +16,8 @@
 #ifndef OPS_PAPER_TRAIN_H
 #define OPS_PAPER_TRAIN_H
 
-#include "ops/paper_samples.h"
-#include "ops/paper_settings.h"
+#include "ops/paper/samples.h"
+#include "ops/paper/settings.h"
 
 #define PAPER_LOADER_BATCH 8 /* samples that share a template; the released code's batch of a GPU */
 

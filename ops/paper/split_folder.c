@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_split_folder.c - samples that somebody has cut already: history<TAB>next, row by row.
+ * split_folder.c - samples that somebody has cut already: history<TAB>next, row by row.
  *
  *   (empty) a      a sequence begins: a
  *   a       b      continues it: a b
@@ -11,7 +11,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "ops/paper_rooms.h"
+#include "ops/paper/rooms.h"
 #include "ops/table_file.h"
 
 /* A row as item numbers. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_sasrec.h - SASRec of the paper's size, trained offline on whole sequences.
+ * sasrec.h - SASRec of the paper's size, trained offline on whole sequences.
  *
  * E = 64, one block, one head, S = 10 (Kang & McAuley 2018; MODEL.md). The loss is the engine's,
  * cross-entropy over the whole catalogue at every position, which is stronger than the released
@@ -16,9 +16,9 @@
 #define OPS_PAPER_SASREC_H
 
 #include "model/sasrec.h"
-#include "ops/paper_candidates.h"
-#include "ops/paper_data.h"
-#include "ops/paper_progress.h"
+#include "ops/paper/candidates.h"
+#include "ops/paper/data.h"
+#include "ops/paper/progress.h"
 
 #define PAPER_SASREC_WIDTH    64
 #define PAPER_SASREC_EPOCHS   200 /* at most */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * paper_stats.h - 95 % intervals of the offline protocol: over seeds, over samples, and of a
+ * stats.h - 95 % intervals of the offline protocol: over seeds, over samples, and of a
  * difference between two methods on the same samples.
  *
  *   several seeds     mean +- t(0.975, n-1) s / sqrt(n)           Student 1908
