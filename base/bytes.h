@@ -33,6 +33,12 @@ static inline bool span_equal(struct span a, struct span b) {
     return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
 }
 
+/* True when the text ends with these letters (a file's kind, a tensor's role). */
+static inline bool text_ends_with(const char *text, const char *end) {
+    size_t size = strlen(text), wanted = strlen(end);
+    return size >= wanted && memcmp(text + size - wanted, end, wanted) == 0;
+}
+
 /* Bytewise order, shorter first on a common prefix: <0, 0, >0. The order of LMDB keys. */
 int span_compare(struct span a, struct span b);
 

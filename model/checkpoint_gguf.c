@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/memory.h"
 #include "model/float16.h"
 #include "model/gguf.h"
@@ -102,11 +103,6 @@ static bool gguf_shape(const struct model_source *source, const char *name, int 
     return true;
 }
 
-static bool ends_with(const char *name, const char *end) {
-    size_t length = strlen(name);
-    return length >= strlen(end) && strcmp(name + length - strlen(end), end) == 0;
-}
-
 /* Where our row lies in a file whose heads of D rows are permuted. */
 static size_t permuted_row(size_t row, size_t D) {
     size_t head = row / D;
@@ -123,8 +119,8 @@ static enum status gguf_read(struct model_source *source, const char *name, int 
     assert((size_t)rows * (size_t)cols * gguf_block_bytes(tensor->type) ==
            tensor->bytes.size * gguf_block_values(tensor->type));
 
-    bool permuted = gguf->permuted && (ends_with(name, "self_attn.q_proj.weight") ||
-                                       ends_with(name, "self_attn.k_proj.weight"));
+    bool permuted = gguf->permuted && (text_ends_with(name, "self_attn.q_proj.weight") ||
+                                       text_ends_with(name, "self_attn.k_proj.weight"));
     size_t row_bytes = tensor->bytes.size / (size_t)rows;
     for (size_t row = 0; row < (size_t)rows; row++) {
         size_t from = permuted ? permuted_row(row, (size_t)source->description.D) : row;

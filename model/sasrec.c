@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/memory.h"
 #include "base/rng.h"
 #include "model/sasrec_rooms.h"
@@ -85,13 +86,6 @@ static void sasrec_list(struct sasrec *sasrec) {
     }
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t size = strlen(text);
-    size_t end_size = strlen(end);
-
-    return size >= end_size && strcmp(text + size - end_size, end) == 0;
-}
-
 static void fill_normal(struct tensor tensor, uint64_t seed, uint64_t stream, double deviation) {
     struct rng rng = rng_make(seed, stream);
     float *values = tensor.data;
@@ -122,14 +116,14 @@ static enum status sasrec_take_fixed(struct sasrec *sasrec, struct error *err) {
         if (is_item_sized(p)) { continue; }
         enum status status = parameter_take(sasrec, p, err);
         if (status != STATUS_OK) { return error_wrap(err, "parameter '%s'", tensor->name); }
-        bool gain = ends_with(tensor->name, "norm.weight") ||
-                    ends_with(tensor->name, "norm1.weight") ||
-                    ends_with(tensor->name, "norm2.weight");
+        bool gain = text_ends_with(tensor->name, "norm.weight") ||
+                    text_ends_with(tensor->name, "norm1.weight") ||
+                    text_ends_with(tensor->name, "norm2.weight");
         if (gain) {
             sasrec->be->ops->fill(sasrec->be, tensor->value, 1.0F);
         } else if (tensor->rows > 1) {
             double deviation = p < FIXED_COUNT ? INIT_STD : 1.0 / sqrt((double)tensor->cols);
-            bool title = ends_with(tensor->name, "title_projection");
+            bool title = text_ends_with(tensor->name, "title_projection");
             if (title) { deviation = INIT_STD; } /* a title vector has length 1 */
             fill_normal(tensor->value, sasrec->seed, STREAM_WEIGHTS + (uint64_t)p, deviation);
         }

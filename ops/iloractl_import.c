@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
@@ -62,11 +63,6 @@ static const char *base_name(const char *path) {
     return slash == NULL ? path : slash + 1;
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t size = strlen(text), end_size = strlen(end);
-    return size >= end_size && strcmp(text + size - end_size, end) == 0;
-}
-
 /* ---- which file is what ---- */
 
 static enum status read_events(struct import *import, const char *path,
@@ -92,14 +88,14 @@ static enum status read_recbole(struct import *import, const char *path, const c
                                 struct error *err) {
     struct import_format format = recbole_events;
     char beside[FILE_PATH_BYTES_MAX];
-    if (ends_with(path, ".item")) { return read_recbole_items(import, path, err); }
+    if (text_ends_with(path, ".item")) { return read_recbole_items(import, path, err); }
     format.strength = "rating";
     enum status status = read_events(import, path, &format, err);
     if (status == STATUS_MALFORMED && strstr(err->text, "'rating'") != NULL) {
         format.strength = NULL;
         status = read_events(import, path, &format, err);
     }
-    if (status != STATUS_OK || items != NULL || !ends_with(path, ".inter")) { return status; }
+    if (status != STATUS_OK || items != NULL || !text_ends_with(path, ".inter")) { return status; }
     int size = snprintf(beside, sizeof beside, "%.*s.item", (int)(strlen(path) - 6), path);
     if (size < 0 || (size_t)size >= sizeof beside || !file_exists(beside)) { return STATUS_OK; }
     return read_recbole_items(import, beside, err);
@@ -133,7 +129,7 @@ static enum status read_movielens(struct import *import, const char *path, struc
         {"movies.dat", true, {.delimiter = "::", .item = "1", .title = "2"}},
     };
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        if (!ends_with(path, files[i].name)) { continue; }
+        if (!text_ends_with(path, files[i].name)) { continue; }
         return files[i].items ? import_read_items(&import->data, path, &files[i].format, err)
                               : read_events(import, path, &files[i].format, err);
     }
@@ -268,7 +264,7 @@ static enum status read_file(struct import *import, const char *format, const ch
     if (strcmp(format, "recbole") == 0) { return read_recbole(import, path, items, err); }
     if (strcmp(format, "movielens") == 0) { return read_movielens(import, path, err); }
     if (strcmp(format, "csv") == 0) { return read_events(import, path, columns, err); }
-    if (strcmp(format, "gorse") == 0 && ends_with(path, ".csv")) {
+    if (strcmp(format, "gorse") == 0 && text_ends_with(path, ".csv")) {
         return read_gorse(import, path, err);
     }
     if (strcmp(format, "metarank") == 0 || strcmp(format, "gorse") == 0) { return STATUS_OK; }
@@ -313,7 +309,7 @@ static enum status import_all(struct import *import, const char *format, int fil
     if (status == STATUS_OK) { status = send_events(import, err); }
     bool json = strcmp(format, "metarank") == 0 || strcmp(format, "gorse") == 0;
     for (int i = 0; json && i < file_count && status == STATUS_OK; i++) {
-        if (ends_with(import->files[i], ".csv")) { continue; }
+        if (text_ends_with(import->files[i], ".csv")) { continue; }
         status = send_json_lines(import, import->files[i], err);
     }
     if (status == STATUS_OK) { status = batch_finish(import->batch, err); }

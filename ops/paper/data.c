@@ -6,6 +6,7 @@
 
 #include <assert.h>
 
+#include "base/bytes.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/memory.h"
@@ -90,14 +91,9 @@ struct folder_look {
     char inter[FILE_PATH_BYTES_MAX], item[FILE_PATH_BYTES_MAX]; /* name of the last one */
 };
 
-static bool ends_with(const char *text, const char *end) {
-    size_t size = strlen(text);
-    size_t end_size = strlen(end);
-    return size >= end_size && strcmp(text + size - end_size, end) == 0;
-}
-
 bool paper_data_is_file(const char *name) {
-    return ends_with(name, ".tsv") || ends_with(name, ".inter") || ends_with(name, ".item");
+    return text_ends_with(name, ".tsv") || text_ends_with(name, ".inter") ||
+           text_ends_with(name, ".item");
 }
 
 static enum status look_at(void *context, const char *name, bool is_dir, struct error *err) {
@@ -105,11 +101,11 @@ static enum status look_at(void *context, const char *name, bool is_dir, struct 
     (void)err;
     if (is_dir || strlen(name) >= FILE_PATH_BYTES_MAX) { return STATUS_OK; }
     if (strcmp(name, "items.tsv") == 0) { look->split = true; }
-    if (ends_with(name, ".inter")) {
+    if (text_ends_with(name, ".inter")) {
         look->inter_count++;
         memcpy(look->inter, name, strlen(name) + 1);
     }
-    if (ends_with(name, ".item")) {
+    if (text_ends_with(name, ".item")) {
         look->item_count++;
         memcpy(look->item, name, strlen(name) + 1);
     }

@@ -7,6 +7,15 @@
 #include "tests/support/fault.h"
 #include "tests/support/unit.h"
 
+static void text_ends_with_its_last_letters_only(void **state) {
+    (void)state;
+    assert_true(text_ends_with("ml-100k.inter", ".inter"));
+    assert_true(text_ends_with(".inter", ".inter"));
+    assert_true(text_ends_with("a", ""));
+    assert_false(text_ends_with("inter", ".inter"));
+    assert_false(text_ends_with("ml-100k.inter.gz", ".inter"));
+}
+
 static void order_is_bytewise_and_shorter_first(void **state) {
     (void)state;
     assert_true(span_compare(span_of("a"), span_of("b")) < 0);
@@ -204,6 +213,7 @@ static void decimal_numbers_are_taken_whole_or_not_at_all(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(text_ends_with_its_last_letters_only),
         cmocka_unit_test(order_is_bytewise_and_shorter_first),
         cmocka_unit_test(utf8_takes_the_well_formed_and_refuses_the_rest),
         cmocka_unit_test(a_buffer_grows_to_its_limit_and_no_further),

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/bytes.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "model/checkpoint.h"
@@ -48,11 +49,6 @@ static enum status open_model(const char *path, struct tokenizer **ret_tokenizer
     if (status == STATUS_OK) { status = tokenizer_open(checkpoint, ret_tokenizer, err); }
     checkpoint_close(checkpoint);
     return status;
-}
-
-static bool ends_with(const char *text, const char *end) {
-    size_t length = strlen(text), size = strlen(end);
-    return length > size && strcmp(text + length - size, end) == 0;
 }
 
 static double seconds_now(void) {
@@ -95,9 +91,9 @@ int main(int argc, char **argv) {
         (void)fprintf(stderr, "usage: %s MODEL|FILE.json|FILE.gguf < records > ids\n", argv[0]);
         return 64;
     }
-    enum status status = ends_with(argv[1], ".json")   ? open_json(argv[1], &tokenizer, &err)
-                         : ends_with(argv[1], ".gguf") ? open_gguf(argv[1], &tokenizer, &err)
-                                                       : open_model(argv[1], &tokenizer, &err);
+    enum status status = text_ends_with(argv[1], ".json")   ? open_json(argv[1], &tokenizer, &err)
+                         : text_ends_with(argv[1], ".gguf") ? open_gguf(argv[1], &tokenizer, &err)
+                                                            : open_model(argv[1], &tokenizer, &err);
     if (status != STATUS_OK) {
         (void)fprintf(stderr, "%s\n", err.text);
         return 1;
