@@ -68,6 +68,7 @@ enum status error_set(struct error *err, enum status code, const char *format, .
     va_end(arguments);
 
     err->code = code;
+    err->disk_full = false;
     memcpy(err->text, text, sizeof text);
     return code;
 }
@@ -101,6 +102,7 @@ enum status error_errno(struct error *err, int errno_value, const char *format, 
     const char *words = strerror_r(errno_value, reason, sizeof reason); /* the GNU variant */
     error_append(text, error_length(length), words);
     err->code = code;
+    err->disk_full = errno_value == ENOSPC || errno_value == EDQUOT;
     memcpy(err->text, text, sizeof text);
     return code;
 }

@@ -17,6 +17,8 @@
 #ifndef BASE_STATUS_H
 #define BASE_STATUS_H
 
+#include <stdbool.h>
+
 #define MUST_CHECK __attribute__((warn_unused_result))
 #define PRINTF_LIKE(format_index, first_index) \
     __attribute__((format(printf, format_index, first_index)))
@@ -48,6 +50,7 @@ enum status_class {
 
 struct error {
     enum status code;
+    bool disk_full;              /* what failed found no room: waiting may cure it */
     char text[ERROR_TEXT_BYTES]; /* one line, NUL-terminated, cut at the end when too long */
 };
 
@@ -65,7 +68,8 @@ enum status error_set(struct error *err, enum status code, const char *format, .
  * must hold a failure). */
 enum status error_wrap(struct error *err, const char *format, ...) PRINTF_LIKE(2, 3);
 
-/* As error_set, with ": strerror(errno)" appended and the code NO_MEMORY for ENOMEM, else IO. */
+/* As error_set, with ": strerror(errno)" appended and the code NO_MEMORY for ENOMEM, else IO;
+ * disk_full for ENOSPC and EDQUOT. */
 enum status error_errno(struct error *err, int errno_value, const char *format, ...)
     PRINTF_LIKE(3, 4);
 

@@ -120,8 +120,7 @@ static bool disk_has_room(struct core *core) {
 static enum status follow_with_state(struct core *core, struct error *err) {
     for (;;) {
         enum status status = stage_commit(core->stage, err);
-        bool full =
-            status == STATUS_IO && (!disk_has_room(core) || strstr(err->text, "disk full") != NULL);
+        bool full = status == STATUS_IO && (!disk_has_room(core) || err->disk_full);
         if (!(full || status == STATUS_AGAIN) || !core_wait(core)) { return status; }
         if (full) { core_note_full(core, err->text); }
         clock_sleep_us(DISK_WAIT_US);

@@ -50,7 +50,9 @@ enum status lmdb_failed(struct error *err, int code, const char *path, const cha
     (void)vsnprintf(words, sizeof words, format, arguments); /* cut words are still words */
     va_end(arguments);
 
-    const char *full = lmdb_disk_full(code, path) ? "disk full: " : "";
-    return error_set(err, lmdb_status(code), "%s in '%s': %s%s", words, path, full,
-                     mdb_strerror(code));
+    bool full = lmdb_disk_full(code, path);
+    enum status status = error_set(err, lmdb_status(code), "%s in '%s': %s%s", words, path,
+                                   full ? "disk full: " : "", mdb_strerror(code));
+    if (err != NULL) { err->disk_full = full; }
+    return status;
 }

@@ -134,7 +134,7 @@ MUST_CHECK enum status stage_digest(struct stage *stage, int chain,
                                     uint8_t ret_digest[SHA256_BYTES], struct error *err);
 
 /* One LMDB transaction with everything, MDB_MAP_FULL answered by growing the map and retrying from
- * memory. OK: the stage is empty and reads see the new state. IO (disk full: text says so), LIMIT
+ * memory. OK: the stage is empty and reads see the new state. IO (err->disk_full: no room), LIMIT
  * (map_bytes_max), AGAIN (the map must grow and a reader stayed open): LMDB unchanged and the stage
  * still full, call again. */
 MUST_CHECK enum status stage_commit(struct stage *stage, struct error *err);

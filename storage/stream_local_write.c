@@ -136,7 +136,7 @@ static enum status local_soften(const struct stream_local *local, enum status st
     uint64_t free_bytes = UINT64_MAX;
     bool full = status == STATUS_LIMIT;
     if (status == STATUS_IO) {
-        full = strstr(err->text, "disk full") != NULL ||
+        full = err->disk_full ||
                (dir_free_bytes(local->path, &free_bytes, NULL) == STATUS_OK && free_bytes == 0);
     }
     if (!full) { return status; }

@@ -70,6 +70,10 @@ static void errno_names_the_reason_and_enomem_is_no_memory(void **state) {
 
     ASSERT_STATUS(error_errno(&err, ENOSPC, "writing '%s'", "a"), STATUS_IO);
     assert_string_equal(err.text, "writing 'a': No space left on device");
+    ASSERT_STATUS(error_wrap(&err, "the state"), STATUS_IO);
+    assert_true(err.disk_full); /* whoever reported it */
+    ASSERT_STATUS(error_errno(&err, EIO, "writing 'a'"), STATUS_IO);
+    assert_false(err.disk_full);
     ASSERT_STATUS(error_errno(&err, ENOMEM, "mapping"), STATUS_NO_MEMORY);
 }
 

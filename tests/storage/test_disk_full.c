@@ -108,6 +108,7 @@ static void full_disk_keeps_the_stage_and_the_commit_goes_through_later(void **s
     for (int tries = 0; tries < 3; tries++) {
         ASSERT_STATUS(stage_commit(stage, &err), STATUS_IO);
         ASSERT_CONTAINS(err.text, "disk full");
+        assert_true(err.disk_full);
         assert_int_equal(stage_entries(stage), 3000);
     }
     struct store_reader *reader = NULL;
